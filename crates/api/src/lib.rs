@@ -1,0 +1,1 @@
+//! interlink: the API server between virtual kubelet and plugin.

@@ -1,0 +1,3 @@
+//! interlink: see the library's documentation.
+
+fn main() {}

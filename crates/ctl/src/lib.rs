@@ -1,0 +1,1 @@
+//! interlinkctl: demo, run, check, install, status.

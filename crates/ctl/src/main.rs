@@ -1,0 +1,3 @@
+//! interlinkctl: see the library's documentation.
+
+fn main() {}

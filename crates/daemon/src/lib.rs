@@ -1,0 +1,1 @@
+//! What every interlink program shares: flags, configuration, logs, signals, state.

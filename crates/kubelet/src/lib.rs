@@ -1,0 +1,1 @@
+//! virtual-kubelet: makes a batch machine one more Kubernetes node.

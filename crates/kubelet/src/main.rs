@@ -1,0 +1,3 @@
+//! virtual-kubelet: see the library's documentation.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! interlink-plugin: runs pods as batch jobs.

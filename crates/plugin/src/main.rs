@@ -1,0 +1,3 @@
+//! interlink-plugin: see the library's documentation.
+
+fn main() {}

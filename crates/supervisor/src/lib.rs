@@ -1,0 +1,1 @@
+//! The supervisor inside the job: runs one pod.

@@ -1,0 +1,1 @@
+//! Real control planes, Slurm clusters and SSH servers for tests and benchmarks.

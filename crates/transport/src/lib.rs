@@ -1,0 +1,1 @@
+//! Endpoints, listeners that own their socket file, and a pooled client.

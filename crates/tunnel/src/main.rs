@@ -1,0 +1,3 @@
+//! ssh-tunnel: see the library's documentation.
+
+fn main() {}
