@@ -1,0 +1,306 @@
+//! A listening socket that owns its file.
+//!
+//! A Unix socket is made 0600. `<path>.lock`, held by `flock`, decides among our own programs; connecting decides
+//! against foreigners that know nothing of the lock. A socket file that nobody answers is stale and is removed.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+use nix::sys::stat::{Mode, umask};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
+
+use crate::endpoint::{Endpoint, EndpointError};
+use crate::peer::Peer;
+use crate::stream::Stream;
+
+/// How many connections may wait to be accepted: a burst of a thousand clients must not be refused.
+const BACKLOG: i32 = 4096;
+
+/// Why a socket can't be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody else listens there.
+    #[error("{endpoint} is already in use by {owner}; stop it, or choose another path or port")]
+    InUse {
+        /// Where.
+        endpoint: String,
+        /// Program and process id, as far as known.
+        owner: String,
+    },
+    /// A file that is not a socket is in the way.
+    #[error("{0} exists and is not a socket; move it away, or choose another path")]
+    NotASocket(PathBuf),
+    /// The endpoint can't be listened on at all.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The system refused.
+    #[error("can't listen on {endpoint}: {source}")]
+    System {
+        /// Where.
+        endpoint: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A listening socket. Dropping it removes its file.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    endpoint: Endpoint,
+    _file: Option<OwnedFile>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    /// Listens on `endpoint`. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BindError`], which names the present owner where there is one.
+    pub async fn bind(endpoint: &Endpoint) -> Result<Self, BindError> {
+        match endpoint {
+            Endpoint::Unix(path) => Self::bind_unix(path),
+            Endpoint::Tcp { host, port } => Self::bind_tcp(endpoint, host, *port).await,
+        }
+    }
+
+    fn bind_unix(path: &Path) -> Result<Self, BindError> {
+        let endpoint = Endpoint::unix(path)?;
+        let system = |source: io::Error| BindError::System { endpoint: endpoint.to_string(), source };
+        let lock = Lock::take(path).map_err(|e| match e {
+            LockError::Held(owner) => BindError::InUse { endpoint: endpoint.to_string(), owner },
+            LockError::System(source) => system(source),
+        })?;
+        clear_stale(path, &endpoint)?;
+        let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
+            .map_err(|e| system(e.into()))?;
+        let address = UnixAddr::new(path).map_err(|e| system(e.into()))?;
+        // The file must never be open to others, not even between bind and chmod.
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let bound = bind(fd.as_raw_fd(), &address);
+        umask(before);
+        bound.map_err(|e| system(e.into()))?;
+        let file = OwnedFile::note(path, lock).map_err(system)?;
+        let backlog = Backlog::new(BACKLOG).map_err(|e| system(e.into()))?;
+        listen(&fd, backlog).map_err(|e| system(e.into()))?;
+        let socket = UnixListener::from_std(fd.into()).map_err(system)?;
+        Ok(Self { socket: Socket::Unix(socket), endpoint: endpoint.clone(), _file: Some(file) })
+    }
+
+    async fn bind_tcp(endpoint: &Endpoint, host: &str, port: u16) -> Result<Self, BindError> {
+        let system = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                BindError::InUse { endpoint: endpoint.to_string(), owner: "another process".to_owned() }
+            }
+            _ => BindError::System { endpoint: endpoint.to_string(), source },
+        };
+        let mut addresses = tokio::net::lookup_host((host, port)).await.map_err(system)?;
+        let address = addresses.next().ok_or_else(|| system(io::Error::other("the host has no address")))?;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(system)?;
+        socket.set_reuseaddr(true).map_err(system)?;
+        socket.bind(address).map_err(system)?;
+        let socket = socket.listen(BACKLOG.unsigned_abs()).map_err(system)?;
+        let port = socket.local_addr().map_err(system)?.port();
+        Ok(Self { socket: Socket::Tcp(socket), endpoint: Endpoint::Tcp { host: host.to_owned(), port }, _file: None })
+    }
+
+    /// Where it listens; a port of 0 has become the real one.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The next connection and who is at its other end. Waits out a shortage of descriptors instead of failing.
+    pub async fn accept(&self) -> (Stream, Peer) {
+        let mut pause = Duration::from_millis(5);
+        loop {
+            let accepted = match &self.socket {
+                Socket::Unix(socket) => socket.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+                Socket::Tcp(socket) => socket.accept().await.map(|(stream, _)| {
+                    // Without it small answers wait for acknowledgements; a failure only costs speed.
+                    let _ = stream.set_nodelay(true);
+                    Stream::Tcp(stream)
+                }),
+            };
+            match accepted {
+                Ok(stream) => {
+                    let peer = Peer::of(&stream);
+                    return (stream, peer);
+                }
+                Err(error) => {
+                    tracing::warn!(endpoint = %self.endpoint, err = %error, "can't accept a connection; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(1));
+                }
+            }
+        }
+    }
+}
+
+/// Removes a socket file that nobody answers.
+fn clear_stale(path: &Path, endpoint: &Endpoint) -> Result<(), BindError> {
+    let system = |source: io::Error| BindError::System { endpoint: endpoint.to_string(), source };
+    let metadata = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(system(error)),
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(BindError::NotASocket(path.to_owned()));
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(stream) => Err(BindError::InUse { endpoint: endpoint.to_string(), owner: owner_of(&stream) }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path).map_err(system),
+        Err(error) => Err(system(error)),
+    }
+}
+
+fn owner_of(stream: &std::os::unix::net::UnixStream) -> String {
+    match nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials) {
+        Ok(credentials) => describe(credentials.pid().unsigned_abs()),
+        Err(_) => "another process".to_owned(),
+    }
+}
+
+fn describe(pid: u32) -> String {
+    match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
+        Ok(name) => format!("{} (process {pid})", name.trim()),
+        Err(_) => format!("process {pid}"),
+    }
+}
+
+/// The lock beside a socket.
+#[derive(Debug)]
+struct Lock {
+    _flock: Flock<File>,
+    path: PathBuf,
+}
+
+enum LockError {
+    Held(String),
+    System(io::Error),
+}
+
+impl Lock {
+    fn take(socket: &Path) -> Result<Self, LockError> {
+        let mut name = socket.as_os_str().to_owned();
+        name.push(".lock");
+        let path = PathBuf::from(name);
+        loop {
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            options.custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC);
+            let file = options.open(&path).map_err(LockError::System)?;
+            let mut flock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(flock) => flock,
+                Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
+                    let mut pid = String::new();
+                    let _ = file.read_to_string(&mut pid);
+                    let owner = pid.trim().parse().map_or_else(|_| "another process".to_owned(), describe);
+                    return Err(LockError::Held(owner));
+                }
+                Err((_, error)) => return Err(LockError::System(error.into())),
+            };
+            // The previous owner may have removed the file between our open and our lock: then it is nobody's lock.
+            let same = std::fs::symlink_metadata(&path)
+                .is_ok_and(|now| flock.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (now.dev(), now.ino())));
+            if same {
+                flock.set_len(0).map_err(LockError::System)?;
+                writeln!(flock, "{}", std::process::id()).map_err(LockError::System)?;
+                return Ok(Self { _flock: flock, path });
+            }
+        }
+    }
+}
+
+/// The socket's file; removed with the listener, if it is still ours.
+#[derive(Debug)]
+struct OwnedFile {
+    path: PathBuf,
+    inode: (u64, u64),
+    lock: Lock,
+}
+
+impl OwnedFile {
+    fn note(path: &Path, lock: Lock) -> io::Result<Self> {
+        let metadata = std::fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), inode: (metadata.dev(), metadata.ino()), lock })
+    }
+}
+
+impl Drop for OwnedFile {
+    fn drop(&mut self) {
+        let ours = std::fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.inode);
+        if ours {
+            let _ = std::fs::remove_file(&self.path);
+            let _ = std::fs::remove_file(&self.lock.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn at(dir: &tempfile::TempDir) -> Endpoint {
+        Endpoint::unix(&dir.path().join("s.sock")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_private_and_leaves_with_its_listener() {
+        let dir = tempfile::tempdir().unwrap();
+        let endpoint = at(&dir);
+        let listener = Listener::bind(&endpoint).await.unwrap();
+        let mode = std::fs::metadata(endpoint.socket().unwrap()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        drop(listener);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_second_owner_is_told_who_the_first_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = Listener::bind(&at(&dir)).await.unwrap();
+        let error = Listener::bind(&at(&dir)).await.unwrap_err().to_string();
+        assert!(error.contains("already in use by") && error.contains(&std::process::id().to_string()), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_foreign_owner_is_found_by_connecting() {
+        let dir = tempfile::tempdir().unwrap();
+        let _foreign = std::os::unix::net::UnixListener::bind(dir.path().join("s.sock")).unwrap();
+        let error = Listener::bind(&at(&dir)).await.unwrap_err().to_string();
+        assert!(error.contains("already in use by"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_another_file_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        drop(Listener::bind(&at(&dir)).await.unwrap());
+        std::fs::write(&path, "mine").unwrap();
+        assert!(matches!(Listener::bind(&at(&dir)).await, Err(BindError::NotASocket(_))));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_said() {
+        let first = Listener::bind(&Endpoint::parse("http://127.0.0.1", "0").unwrap()).await.unwrap();
+        let error = Listener::bind(first.endpoint()).await.unwrap_err().to_string();
+        assert!(error.contains("already in use"), "{error}");
+    }
+}
