@@ -1,0 +1,438 @@
+//! The command line: the six flags of the first program of this name, and ours.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{ArgAction, Parser};
+use interlink_transport::Endpoint;
+use interlink_transport::endpoint::SOCKET_PATH_LIMIT;
+
+use super::home::{directory, expand};
+use super::{Forward, Remote, Server, Settings};
+use crate::hostkeys::Source;
+
+/// Holds a forward open between a local socket and a service behind SSH.
+#[derive(Debug, Default, Parser)]
+#[command(name = "ssh-tunnel", version)]
+pub struct Flags {
+    /// SSH server as host:port (port 22 if left out)
+    #[arg(long, value_name = "HOST:PORT")]
+    addr: Option<String>,
+    /// User to log in as
+    #[arg(long)]
+    user: Option<String>,
+    /// Private key that logs in, without a passphrase
+    #[arg(long, value_name = "FILE")]
+    keyfile: Option<String>,
+    /// Where clients connect: path of a Unix socket, or host:port of the loopback interface
+    #[arg(long, value_name = "PATH|HOST:PORT")]
+    lsock: Option<String>,
+    /// TCP port on the server's loopback interface to carry connections to
+    #[arg(long, value_name = "PORT")]
+    rport: Option<String>,
+    /// Unix socket on the server to carry connections to
+    #[arg(long, value_name = "PATH")]
+    rsock: Option<String>,
+    /// Keys of the server: known_hosts lines, output of ssh-keyscan, or bare keys. Without it, known_hosts of the user decides and a new host is accepted once
+    #[arg(long, value_name = "FILE")]
+    hostkeyfile: Option<String>,
+    /// Time limit for each step of a connection attempt
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    connect_timeout: String,
+    /// How long a new local connection waits while the tunnel is down
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    wait: String,
+    /// Path of the socket that serves the tunnel's state
+    #[arg(long, value_name = "PATH")]
+    state: Option<String>,
+    /// More words in the log
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
+    verbose: bool,
+    /// Without effect
+    #[arg(long, hide = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pprof: Option<bool>,
+    /// Without effect
+    #[arg(long, hide = true)]
+    pprof_address: Option<String>,
+    /// Without effect
+    #[arg(long, hide = true)]
+    pprof_port: Option<String>,
+}
+
+/// What the environment adds to the command line.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// The user's home directory.
+    pub home: Option<PathBuf>,
+    /// `$STATE_DIRECTORY`, the first of them: systemd gives a colon-separated list.
+    pub state_directory: Option<PathBuf>,
+    /// Which of the profiling variables of the first program of this name are set.
+    pub profiling: Vec<String>,
+}
+
+impl Environment {
+    /// The environment of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let state_directory = std::env::var("STATE_DIRECTORY")
+            .ok()
+            .and_then(|v| v.split(':').find(|p| !p.is_empty()).map(PathBuf::from));
+        Self {
+            home: directory(),
+            state_directory,
+            profiling: ["ENABLE_PPROF", "PPROF_ADDRESS", "PPROF_PORT"]
+                .into_iter()
+                .filter(|v| std::env::var_os(v).is_some())
+                .map(str::to_owned)
+                .collect(),
+        }
+    }
+}
+
+impl Flags {
+    /// Checks the flags together.
+    ///
+    /// # Errors
+    /// One sentence for the person who typed them.
+    pub fn settings(self, env: &Environment) -> Result<Settings, String> {
+        let home = env.home.as_deref();
+        let server = parse_server(&required(self.addr, "addr", "login.example.org:22")?)?;
+        let user = required(self.user, "user", "alice")?;
+        let key_file = required(self.keyfile, "keyfile", "~/.ssh/tunnel_key")?;
+        let local = required(self.lsock, "lsock", "/run/interlink/plugin.sock")?;
+        let remote = match (present(self.rport), present(self.rsock)) {
+            (Some(_), Some(_)) => {
+                return Err("-rport and -rsock exclude each other: give the one that the service behind the tunnel listens on".into());
+            }
+            (None, None) => {
+                return Err("-rport or -rsock is missing: give the TCP port (-rport 4000) or the Unix socket (-rsock /path) that the service behind the tunnel listens on".into());
+            }
+            (Some(port), None) => Remote::Port(parse_port("-rport", &port)?),
+            (None, Some(path)) => {
+                if path.len() > SOCKET_PATH_LIMIT {
+                    return Err(format!(
+                        "-rsock has {} bytes, but the path of a Unix socket has at most {SOCKET_PATH_LIMIT}: choose a shorter one",
+                        path.len()
+                    ));
+                }
+                if !path.starts_with('/') {
+                    return Err(format!(
+                        "-rsock {path} is not an absolute path: the server resolves it, and it expands no ~ and knows no working directory"
+                    ));
+                }
+                Remote::Socket(path)
+            }
+        };
+        let host_keys = match present(self.hostkeyfile) {
+            Some(path) => Source::File(expand(&path, home)?),
+            None => Source::Records(records(env)?),
+        };
+        let mut ignored = env.profiling.clone();
+        for (name, given) in [
+            ("-pprof", self.pprof.is_some()),
+            ("-pprof-address", self.pprof_address.is_some()),
+            ("-pprof-port", self.pprof_port.is_some()),
+        ] {
+            if given {
+                ignored.push(name.into());
+            }
+        }
+        Ok(Settings {
+            server,
+            user,
+            key_file: expand(&key_file, home)?,
+            host_keys,
+            forward: Forward {
+                local: parse_local(&local, home)?,
+                remote,
+            },
+            connect_timeout: parse_duration("-connect-timeout", &self.connect_timeout)?,
+            wait: parse_duration("-wait", &self.wait)?,
+            state_socket: present(self.state).map(|p| expand(&p, home)).transpose()?,
+            verbose: self.verbose,
+            ignored,
+        })
+    }
+}
+
+/// An empty value is what an unset shell variable leaves.
+fn present(value: Option<String>) -> Option<String> {
+    value.map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
+}
+
+fn required(value: Option<String>, name: &str, example: &str) -> Result<String, String> {
+    present(value).ok_or_else(|| format!("-{name} is missing, for example -{name} {example}"))
+}
+
+/// Where new hosts go: the user's known_hosts, else the service's or the user's state directory.
+fn records(env: &Environment) -> Result<Vec<PathBuf>, String> {
+    let home = env.home.as_deref();
+    let mut places = Vec::new();
+    places.extend(home.map(|h| h.join(".ssh/known_hosts")));
+    places.extend(
+        env.state_directory
+            .as_deref()
+            .map(|d| d.join("known_hosts"))
+            .or_else(|| home.map(|h| h.join(".local/state/interlink/known_hosts"))),
+    );
+    if places.is_empty() {
+        return Err(
+            "-hostkeyfile is missing, and this user has no home directory where the server's key could be on record".into(),
+        );
+    }
+    Ok(places)
+}
+
+fn parse_server(text: &str) -> Result<Server, String> {
+    let wrong = |what: &str| {
+        Err(format!(
+            "-addr {text} {what}: it should be host:port, for example login.example.org:22"
+        ))
+    };
+    if text.contains("://") {
+        return wrong("is a URL");
+    }
+    if text.contains('@') {
+        return wrong("holds a user, which belongs into -user");
+    }
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        match rest.split_once(']') {
+            Some((host, "")) => (host, None),
+            Some((host, port)) => match port.strip_prefix(':') {
+                Some(port) => (host, Some(port)),
+                None => return wrong("is not an address"),
+            },
+            None => return wrong("lacks a ]"),
+        }
+    } else if text.parse::<IpAddr>().is_ok() {
+        (text, None)
+    } else {
+        match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        }
+    };
+    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
+        return wrong("names no host");
+    }
+    Ok(Server {
+        host: host.to_owned(),
+        port: port.map_or(Ok(22), |p| parse_port("the port of -addr", p))?,
+    })
+}
+
+fn parse_port(what: &str, text: &str) -> Result<u16, String> {
+    match text.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(format!("{what} is {text:?}: a port is a number from 1 to 65535")),
+    }
+}
+
+/// `host:port` is TCP; whatever holds a slash, or ends in no number, is a path.
+fn parse_local(text: &str, home: Option<&Path>) -> Result<Endpoint, String> {
+    let path = text.strip_prefix("unix://").unwrap_or(text);
+    let tcp = match path.rsplit_once(':') {
+        Some((host, port)) if !path.contains('/') && port.bytes().all(|b| b.is_ascii_digit()) => {
+            Some((host, port))
+        }
+        _ => None,
+    };
+    let Some((host, port)) = tcp else {
+        let path = std::path::absolute(expand(path, home)?).map_err(|e| format!("-lsock {path}: {e}"))?;
+        return Endpoint::unix(&path).map_err(|e| format!("-lsock {e}"));
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let loopback = bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if !loopback {
+        return Err(format!(
+            "-lsock {text} would offer the service to the network: bind localhost:{port}, or better a Unix socket"
+        ));
+    }
+    Ok(Endpoint::Tcp {
+        host: bare.to_owned(),
+        port: parse_port("the port of -lsock", port)?,
+    })
+}
+
+/// Durations as Go writes them (`1m30s`, `500ms`); a bare number is seconds.
+fn parse_duration(flag: &str, text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{flag} {text} is not a duration: write 10s, 500ms or 1m30s");
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok(Duration::from_secs(seconds.into()));
+    }
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let unit = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
+        let number: u32 = rest[..digits].parse().map_err(|_| wrong())?;
+        total += match &rest[digits..digits + unit] {
+            "ms" => Duration::from_millis(number.into()),
+            "s" => Duration::from_secs(number.into()),
+            "m" => Duration::from_secs(u64::from(number) * 60),
+            "h" => Duration::from_secs(u64::from(number) * 3600),
+            _ => return Err(wrong()),
+        };
+        rest = &rest[digits + unit..];
+    }
+    if text.is_empty() { Err(wrong()) } else { Ok(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: [&str; 10] = [
+        "--addr",
+        "login.hpc.example.org:22",
+        "--user",
+        "interlink",
+        "--keyfile",
+        "~/.ssh/interlink_tunnel",
+        "--lsock",
+        "/run/interlink/plugin.sock",
+        "--rport",
+        "4000",
+    ];
+
+    fn env() -> Environment {
+        Environment {
+            home: Some("/home/me".into()),
+            ..Environment::default()
+        }
+    }
+
+    /// The seed's flags with some replaced (`Some`) or left out (`None`).
+    fn settings(changes: &[(&str, Option<&str>)]) -> Result<Settings, String> {
+        let mut args: Vec<(String, String)> = SEED
+            .chunks(2)
+            .map(|c| (c[0].to_owned(), c[1].to_owned()))
+            .collect();
+        for (flag, value) in changes {
+            args.retain(|(f, _)| f != flag);
+            args.extend(value.map(|v| ((*flag).to_owned(), v.to_owned())));
+        }
+        let words = args.into_iter().map(|(f, v)| format!("{f}={v}"));
+        Flags::try_parse_from(std::iter::once("ssh-tunnel".to_owned()).chain(words))
+            .map_err(|e| e.to_string())?
+            .settings(&env())
+    }
+
+    #[test]
+    fn the_six_flags_make_a_forward() {
+        let s = settings(&[("--hostkeyfile", Some("~/hosts"))]).unwrap();
+        assert_eq!(s.server.to_string(), "login.hpc.example.org:22");
+        assert_eq!(s.user, "interlink");
+        assert_eq!(s.key_file, Path::new("/home/me/.ssh/interlink_tunnel"));
+        assert_eq!(s.host_keys, Source::File("/home/me/hosts".into()));
+        assert_eq!(s.forward.local.to_string(), "unix:///run/interlink/plugin.sock");
+        assert_eq!(s.forward.remote, Remote::Port(4000));
+        assert_eq!(s.wait, Duration::from_secs(10));
+        assert!(s.ignored.is_empty());
+    }
+
+    #[test]
+    fn missing_and_contradictory_flags_are_named_in_one_sentence() {
+        for (changes, expected) in [
+            (vec![("--addr", None)], "-addr is missing"),
+            (vec![("--user", None)], "-user is missing"),
+            (vec![("--user", Some(""))], "-user is missing"),
+            (vec![("--keyfile", None)], "-keyfile is missing"),
+            (vec![("--lsock", None)], "-lsock is missing"),
+            (vec![("--rport", None)], "-rport or -rsock is missing"),
+            (vec![("--rsock", Some("/p.sock"))], "exclude each other"),
+            (vec![("--rport", Some("0"))], "a number from 1 to 65535"),
+            (vec![("--rport", Some("http"))], "a number from 1 to 65535"),
+            (vec![("--rport", None), ("--rsock", Some("~/p.sock"))], "absolute path"),
+            (vec![("--addr", Some("ssh://host"))], "is a URL"),
+            (vec![("--addr", Some("me@host"))], "-user"),
+            (vec![("--addr", Some("host:ssh"))], "a number from 1 to 65535"),
+            (vec![("--addr", Some(":22"))], "names no host"),
+            (vec![("--addr", Some("[::1"))], "lacks a ]"),
+            (vec![("--lsock", Some("0.0.0.0:4000"))], "to the network"),
+            (vec![("--lsock", Some("host.example.org:4000"))], "to the network"),
+            (vec![("--wait", Some("soon"))], "not a duration"),
+            (vec![("--wait", Some("10x"))], "not a duration"),
+        ] {
+            let err = settings(&changes).unwrap_err();
+            assert!(err.contains(expected), "{changes:?}: {err}");
+            assert!(!err.contains('\n'), "{err}");
+        }
+        let long = format!("/{}", "x".repeat(107));
+        assert!(settings(&[("--lsock", Some(&long))]).unwrap_err().contains("108 bytes"));
+    }
+
+    #[test]
+    fn addresses_are_read_as_people_write_them() {
+        for (text, host, port) in [
+            ("login", "login", 22),
+            ("login:2222", "login", 2222),
+            ("192.0.2.1:22", "192.0.2.1", 22),
+            ("::1", "::1", 22),
+            ("[::1]", "::1", 22),
+            ("[2001:db8::1]:2222", "2001:db8::1", 2222),
+        ] {
+            let server = parse_server(text).unwrap();
+            assert_eq!((server.host.as_str(), server.port), (host, port), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_near_end_is_a_path_or_a_loopback_port() {
+        let here = std::env::current_dir().unwrap();
+        for (text, expected) in [
+            ("~/t.sock", "unix:///home/me/t.sock".to_owned()),
+            ("unix:///run/t.sock", "unix:///run/t.sock".into()),
+            ("t.sock", format!("unix://{}/t.sock", here.display())),
+            ("/run/a:1", "unix:///run/a:1".into()),
+            ("localhost:4000", "http://localhost:4000".into()),
+            ("127.0.0.1:4000", "http://127.0.0.1:4000".into()),
+            ("[::1]:4000", "http://[::1]:4000".into()),
+        ] {
+            let local = parse_local(text, env().home.as_deref()).unwrap();
+            assert_eq!(local.to_string(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_as_in_go() {
+        for (text, ms) in [("10s", 10_000), ("500ms", 500), ("1m30s", 90_000), ("2h", 7_200_000), ("7", 7000), ("0", 0)] {
+            assert_eq!(parse_duration("-wait", text).unwrap(), Duration::from_millis(ms), "{text}");
+        }
+    }
+
+    #[test]
+    fn profiling_is_accepted_without_effect() {
+        let s = settings(&[("--pprof", Some("true")), ("--pprof-port", Some("6062"))]).unwrap();
+        assert_eq!(s.ignored, ["-pprof", "-pprof-port"]);
+    }
+
+    #[test]
+    fn new_hosts_go_to_known_hosts_then_to_the_state_directory() {
+        let service = Environment {
+            state_directory: Some("/var/lib/interlink".into()),
+            ..env()
+        };
+        for (env, expected) in [
+            (
+                env(),
+                vec!["/home/me/.ssh/known_hosts", "/home/me/.local/state/interlink/known_hosts"],
+            ),
+            (
+                service.clone(),
+                vec!["/home/me/.ssh/known_hosts", "/var/lib/interlink/known_hosts"],
+            ),
+            (
+                Environment { home: None, ..service },
+                vec!["/var/lib/interlink/known_hosts"],
+            ),
+        ] {
+            let expected: Vec<PathBuf> = expected.into_iter().map(PathBuf::from).collect();
+            assert_eq!(records(&env).unwrap(), expected);
+        }
+        assert!(records(&Environment::default()).unwrap_err().contains("-hostkeyfile"));
+    }
+}

@@ -1,0 +1,312 @@
+//! The private key that logs in: one file, without a passphrase, as strict about its mode as `ssh`.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use russh::keys::{Algorithm, HashAlg, PrivateKey, decode_secret_key};
+
+/// A key file is some kilobytes; anything longer is the wrong file.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// A key that can log in.
+#[derive(Clone)]
+pub struct Identity {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// The key itself.
+    pub key: Arc<PrivateKey>,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Identity").field(&self.describe()).finish()
+    }
+}
+
+/// Why a key file can't be used. A person must mend each of these.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// Not there, or closed to us.
+    #[error("the key file {} can't be read ({err}); -keyfile names the private key that logs in, readable by this user", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        err: io::Error,
+    },
+    /// Its mode lets others read it.
+    #[error("the key file {} is open to others (mode {mode:04o}); chmod 600 {}", .path.display(), .path.display())]
+    TooOpen {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It needs a passphrase.
+    #[error("the key file {} is protected by a passphrase, which a service can't type; make a key of its own for the tunnel \
+             (ssh-keygen -t ed25519 -N ''), or remove the passphrase (ssh-keygen -p -f {})", .path.display(), .path.display())]
+    Encrypted {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is the public half.
+    #[error("{} is a public key; -keyfile wants the private one{hint}", .path.display())]
+    Public {
+        /// The file.
+        path: PathBuf,
+        /// Where it probably is.
+        hint: String,
+    },
+    /// It is something else.
+    #[error("{} is not a private key ({err}); OpenSSH, PEM and PKCS#8 files of RSA, ECDSA and Ed25519 keys are read", .path.display())]
+    NotAKey {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        err: String,
+    },
+    /// A kind of key that this program can't sign with.
+    #[error("{} holds a key of type {kind}; make an Ed25519, ECDSA or RSA key", .path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The type.
+        kind: String,
+    },
+}
+
+impl Identity {
+    /// Reads a key file.
+    ///
+    /// # Errors
+    /// See [`IdentityError`].
+    pub fn load(path: &Path) -> Result<Self, IdentityError> {
+        let unreadable = |err| IdentityError::Unreadable {
+            path: path.to_owned(),
+            err,
+        };
+        let file = File::open(path).map_err(unreadable)?;
+        let meta = file.metadata().map_err(unreadable)?;
+        if !meta.is_file() {
+            return Err(unreadable(io::Error::other("not a regular file")));
+        }
+        // Exactly ssh's rule: only the owner's own file is judged, for credentials that a service
+        // manager hands over belong to root and are group-readable by way of an ACL.
+        if meta.uid() == nix::unistd::getuid().as_raw() && meta.mode() & 0o077 != 0 {
+            return Err(IdentityError::TooOpen {
+                path: path.to_owned(),
+                mode: meta.mode() & 0o7777,
+            });
+        }
+        let mut text = String::new();
+        match file.take(MAX_BYTES).read_to_string(&mut text) {
+            Ok(_) => parse(path, &text),
+            Err(err) if err.kind() == io::ErrorKind::InvalidData => Err(IdentityError::NotAKey {
+                path: path.to_owned(),
+                err: "it is not text".into(),
+            }),
+            Err(err) => Err(unreadable(err)),
+        }
+    }
+
+    /// Type and fingerprint, for logs.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        super::hostkeys::verify::describe(self.key.public_key())
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<Identity, IdentityError> {
+    let path = path.to_owned();
+    if is_encrypted(text) {
+        return Err(IdentityError::Encrypted { path });
+    }
+    // Editors of other systems leave \r at the ends of lines and blanks around them.
+    let tidy: String = text.lines().map(|l| l.trim().to_owned() + "\n").collect();
+    let key = match decode_secret_key(&tidy, None) {
+        Ok(key) if key.is_encrypted() => return Err(IdentityError::Encrypted { path }),
+        Ok(key) => key,
+        Err(russh::keys::Error::KeyIsEncrypted) => return Err(IdentityError::Encrypted { path }),
+        Err(_) if russh::keys::PublicKey::from_openssh(text.trim()).is_ok() => {
+            let private = path.with_extension("");
+            let hint = if path.extension().is_some_and(|e| e == "pub") && fs::metadata(&private).is_ok()
+            {
+                format!(": {}", private.display())
+            } else {
+                String::new()
+            };
+            return Err(IdentityError::Public { path, hint });
+        }
+        Err(err) => {
+            return Err(IdentityError::NotAKey {
+                path,
+                err: if text.trim().is_empty() {
+                    "it is empty".into()
+                } else {
+                    err.to_string()
+                },
+            });
+        }
+    };
+    match key.algorithm() {
+        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(Identity {
+            path,
+            key: Arc::new(key),
+        }),
+        other => Err(IdentityError::Unsupported {
+            path,
+            kind: other.to_string(),
+        }),
+    }
+}
+
+/// The three ways a PEM file says so; OpenSSH's own format is known only after decoding.
+fn is_encrypted(text: &str) -> bool {
+    text.lines().any(|l| {
+        l.starts_with("-----BEGIN ENCRYPTED") || (l.starts_with("Proc-Type:") && l.contains("ENCRYPTED"))
+    })
+}
+
+/// The signature of an RSA key: SHA-2 only, by what the server announced (RFC 8308). `None` = the
+/// server knows SHA-1 signatures alone.
+#[must_use]
+pub fn rsa_hash(announced: Option<Option<HashAlg>>) -> Option<HashAlg> {
+    match announced {
+        // Servers from before RFC 8308 that know SHA-2 at all know both.
+        None => Some(HashAlg::Sha512),
+        Some(best) => best,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::Command;
+
+    use super::*;
+
+    fn run(program: &str, args: &[&str]) {
+        let out = Command::new(program).args(args).output().unwrap();
+        assert!(
+            out.status.success(),
+            "{program} {args:?}: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+
+    fn private(path: &Path) {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    #[test]
+    fn every_type_and_format_that_ssh_keygen_and_openssl_write_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        for kind in ["ed25519", "ecdsa -b 256", "ecdsa -b 384", "ecdsa -b 521", "rsa -b 2048"] {
+            for format in ["RFC4716", "PEM", "PKCS8"] {
+                if kind == "ed25519" && format == "PEM" {
+                    continue; // ssh-keygen writes its own format then.
+                }
+                let path = dir.path().join(format!("{kind} {format}"));
+                let name = path.to_str().unwrap();
+                let mut args = vec!["-q", "-N", "", "-m", format, "-f", name, "-t"];
+                args.extend(kind.split(' '));
+                run("ssh-keygen", &args);
+                let public = fs::read_to_string(format!("{name}.pub")).unwrap();
+                let identity = Identity::load(&path).unwrap_or_else(|e| panic!("{kind} {format}: {e}"));
+                let expected = russh::keys::PublicKey::from_openssh(&public).unwrap();
+                assert_eq!(
+                    identity.key.public_key().key_data(),
+                    expected.key_data(),
+                    "{kind} {format}"
+                );
+            }
+        }
+        for (name, args) in [
+            ("ed25519", vec!["genpkey", "-algorithm", "ed25519"]),
+            ("rsa", vec!["genpkey", "-algorithm", "RSA"]),
+            ("ec", vec!["ecparam", "-name", "prime256v1", "-genkey", "-noout"]),
+        ] {
+            let path = dir.path().join(format!("openssl-{name}"));
+            let mut args = args;
+            args.extend(["-out", path.to_str().unwrap()]);
+            run("openssl", &args);
+            private(&path);
+            Identity::load(&path).unwrap_or_else(|e| panic!("openssl {name}: {e}"));
+        }
+    }
+
+    #[test]
+    fn a_passphrase_is_named_whatever_the_format() {
+        let dir = tempfile::tempdir().unwrap();
+        for format in ["RFC4716", "PEM", "PKCS8"] {
+            let path = dir.path().join(format);
+            let name = path.to_str().unwrap();
+            run(
+                "ssh-keygen",
+                &["-q", "-t", "ecdsa", "-N", "secret", "-m", format, "-f", name],
+            );
+            let err = Identity::load(&path).unwrap_err();
+            assert!(matches!(err, IdentityError::Encrypted { .. }), "{format}: {err}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_private_key_is_refused_with_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let public = include_str!("hostkeys/testdata/known_hosts")
+            .lines()
+            .next()
+            .unwrap()
+            .split_once(' ')
+            .unwrap()
+            .1;
+        for (content, expected) in [
+            ("", "it is empty"),
+            ("hello\n", "not a private key"),
+            (
+                "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+                "not a private key",
+            ),
+            (public, "public key"),
+        ] {
+            let path = dir.path().join("key");
+            fs::write(&path, content).unwrap();
+            private(&path);
+            let err = Identity::load(&path).unwrap_err().to_string();
+            assert!(err.contains(expected), "{err}");
+        }
+        let err = Identity::load(&dir.path().join("none")).unwrap_err();
+        assert!(matches!(err, IdentityError::Unreadable { .. }), "{err}");
+        let err = Identity::load(dir.path()).unwrap_err();
+        assert!(matches!(err, IdentityError::Unreadable { .. }), "{err}");
+    }
+
+    #[test]
+    fn a_key_open_to_others_is_refused_as_ssh_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        run(
+            "ssh-keygen",
+            &["-q", "-t", "ed25519", "-N", "", "-f", path.to_str().unwrap()],
+        );
+        for (mode, open) in [(0o600, false), (0o400, false), (0o640, true), (0o644, true), (0o601, true)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let err = Identity::load(&path).err();
+            assert_eq!(
+                matches!(err, Some(IdentityError::TooOpen { .. })),
+                open,
+                "{mode:o}: {err:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn rsa_keys_sign_with_sha2_or_not_at_all() {
+        assert_eq!(rsa_hash(None), Some(HashAlg::Sha512));
+        assert_eq!(rsa_hash(Some(Some(HashAlg::Sha256))), Some(HashAlg::Sha256));
+        assert_eq!(rsa_hash(Some(None)), None);
+    }
+}
