@@ -1,1 +1,5 @@
 //! virtual-kubelet: makes a batch machine one more Kubernetes node.
+
+pub mod interlink;
+pub mod pod_table;
+pub mod source;
