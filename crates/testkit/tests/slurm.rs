@@ -28,8 +28,7 @@ async fn jobs_run_as_their_user_and_their_exit_codes_are_known() {
 
 #[tokio::test]
 async fn a_running_job_survives_its_controller_and_a_forgotten_one_is_still_counted() {
-    let cluster =
-        Cluster::start(Options { nodes: 1, min_job_age: Duration::from_secs(2), ..Options::default() }).await;
+    let cluster = Cluster::start(Options { nodes: 1, min_job_age: Duration::from_secs(2), ..Options::default() }).await;
     let user = hpcuser();
     let short = cluster.submit(&user, "true", [""; 0]).await;
     let long = cluster.submit(&user, "sleep 1000", [""; 0]).await;
@@ -75,10 +74,8 @@ async fn jobs_of_a_cluster_whose_daemons_were_killed_end_with_it() {
         });
         found.collect::<Vec<_>>()
     };
-    wait::until("the job's process", SOON, async || {
-        if sleeping().await.len() == 1 { Ok(()) } else { Err("none") }
-    })
-    .await;
+    wait::until("the job's process", SOON, async || if sleeping().await.len() == 1 { Ok(()) } else { Err("none") })
+        .await;
     cluster.node(0).kill9();
     cluster.controller().kill9();
     assert_eq!(sleeping().await.len(), 1, "it outlives its daemons");

@@ -277,7 +277,8 @@ fn program(name: &str) -> PathBuf {
 fn knows_cgroups_as_optional() -> bool {
     let output = std::process::Command::new(program("slurmctld")).arg("-V").output().expect("slurmctld is executable");
     let text = String::from_utf8_lossy(&output.stdout);
-    let mut numbers = text.trim().rsplit(' ').next().unwrap_or_default().split('.').map_while(|n| n.parse::<u32>().ok());
+    let mut numbers =
+        text.trim().rsplit(' ').next().unwrap_or_default().split('.').map_while(|n| n.parse::<u32>().ok());
     (numbers.next(), numbers.next()) >= (Some(23), Some(11))
 }
 

@@ -1,0 +1,206 @@
+//! The server.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use tokio::net::TcpStream;
+
+use super::config::sshd_config;
+use super::{KeyPair, KeyType};
+use crate::dirs::TestDir;
+use crate::ports::free_port;
+use crate::process::{Daemon, Launch, Signal};
+use crate::users::{User, is_root};
+use crate::wait;
+
+/// How a server differs from the usual one.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Who runs it; the user of the test unless said otherwise. Anyone but root lets only themselves in.
+    pub user: Option<User>,
+    /// Lines of sshd_config. They win over the testkit's own; `Match` blocks may follow.
+    pub lines: Vec<String>,
+    /// The host keys it has.
+    pub host_keys: Vec<KeyType>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { user: None, lines: Vec::new(), host_keys: vec![KeyType::Ed25519, KeyType::Ecdsa, KeyType::Rsa] }
+    }
+}
+
+/// A running server. Dropped, it ends with all its sessions.
+#[derive(Debug)]
+pub struct Sshd {
+    daemon: Daemon,
+    port: u16,
+    host_keys: Vec<KeyPair>,
+    dir: TestDir,
+}
+
+impl Sshd {
+    /// Starts one, and returns when it accepts connections. Nobody is authorized yet.
+    ///
+    /// # Panics
+    /// When sshd is missing, refuses its configuration, or is not ready in time.
+    pub async fn start(options: Options) -> Self {
+        let program = Path::new("/usr/sbin/sshd");
+        assert!(program.exists(), "sshd is missing: run scripts/setup once as root");
+        let dir = TestDir::new();
+        let port = free_port();
+        let config = sshd_config(dir.path(), port, &options.host_keys, &options.lines);
+        let config = dir.write("sshd_config", config);
+        let host_keys: Vec<KeyPair> = options
+            .host_keys
+            .iter()
+            .map(|kind| KeyPair::generate(dir.join(format!("host_{}", kind.name())), *kind))
+            .collect();
+        let mut launch = Launch::new(program, dir.join("sshd.log"))
+            .args(["-D", "-E"])
+            .arg(dir.join("sshd.log"))
+            .arg("-f")
+            .arg(&config);
+        match &options.user {
+            Some(user) => {
+                // it opens its log by itself
+                let log = dir.write("sshd.log", "");
+                for path in host_keys.iter().map(KeyPair::private).chain([dir.path(), &log]) {
+                    chown(path, Some(user.uid), Some(user.gid)).expect("only root starts an sshd of another user");
+                }
+                launch = launch.user(&user.name);
+            }
+            // its home for privilege separation, which Debian's unit makes at boot
+            None if is_root() => fs::create_dir_all("/run/sshd").expect("root may do that"),
+            None => {}
+        }
+        let sshd = Self { daemon: launch.start(), port, host_keys, dir };
+        sshd.ready().await;
+        sshd
+    }
+
+    /// Waits until it accepts connections.
+    ///
+    /// # Panics
+    /// When it has ended or time is up.
+    pub async fn ready(&self) {
+        wait::until("sshd to accept connections", Duration::from_secs(20), async || {
+            self.daemon.alive()?;
+            // without a byte sent, which it would log as a protocol error
+            TcpStream::connect(("127.0.0.1", self.port)).await.map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The directory with its files; the user who runs it may write there.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The listener. Killing it leaves the sessions alone.
+    pub fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
+    /// What it has logged (at DEBUG1).
+    pub fn log(&self) -> String {
+        self.daemon.log()
+    }
+
+    /// Stops the listener and starts it again on the same port with the same keys; sessions go on.
+    pub async fn restart(&self) {
+        self.daemon.restart().await;
+        self.ready().await;
+    }
+
+    /// Lets a key in as `user`, with the restrictions of an authorized_keys line (`restrict,command="…"`) or
+    /// without (`""`). Earlier keys stay.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn authorize(&self, user: &str, restrictions: &str, key: &KeyPair) {
+        let line = format!("{restrictions} {}\n", key.public());
+        let before = fs::read_to_string(self.authorized_keys(user)).unwrap_or_default();
+        self.set_authorized_keys(user, &(before + line.trim_start()));
+    }
+
+    /// Replaces all authorized keys of `user`.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn set_authorized_keys(&self, user: &str, text: &str) {
+        let path = self.authorized_keys(user);
+        fs::write(&path, text).expect("a test's own directory must be writable");
+        // sshd reads it as that user
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("the mode of one's own file can be set");
+    }
+
+    /// The file with the authorized keys of `user`.
+    pub fn authorized_keys(&self, user: &str) -> PathBuf {
+        self.dir.join(format!("authorized_keys.{user}"))
+    }
+
+    /// Makes a key pair beside the server's files.
+    pub fn key_pair(&self, name: &str, kind: KeyType) -> KeyPair {
+        KeyPair::generate(self.dir.join(name), kind)
+    }
+
+    /// The host keys it has.
+    pub fn host_keys(&self) -> &[KeyPair] {
+        &self.host_keys
+    }
+
+    /// The known_hosts lines for it, one per host key, by the names 127.0.0.1 and localhost.
+    pub fn known_hosts(&self) -> String {
+        let port = self.port;
+        let line = |key: &KeyPair| format!("[127.0.0.1]:{port},[localhost]:{port} {}\n", key.public());
+        self.host_keys.iter().map(line).collect()
+    }
+
+    /// The processes of its open sessions.
+    ///
+    /// # Panics
+    /// When `ss` is missing.
+    pub fn sessions(&self) -> BTreeSet<u32> {
+        let output = Command::new("ss")
+            .args(["-Htnp", &format!("sport = :{}", self.port)])
+            .output()
+            .expect("ss is missing: run scripts/setup once as root");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let pids = text.split("pid=").skip(1).filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+        pids.filter_map(|pid| pid.parse().ok()).filter(|pid| *pid != self.daemon.pid()).collect()
+    }
+
+    /// Sends a signal to the processes of all sessions: SIGSTOP freezes them, SIGCONT thaws them.
+    pub fn signal_sessions(&self, signal: Signal) {
+        for pid in self.sessions() {
+            if let Ok(pid) = i32::try_from(pid) {
+                let _ = kill(Pid::from_raw(pid), signal);
+            }
+        }
+    }
+
+    /// Kills all sessions with SIGKILL; the listener goes on.
+    pub fn kill_sessions(&self) {
+        self.signal_sessions(Signal::SIGKILL);
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        // first, so that nobody reconnects
+        self.daemon.kill9();
+        self.kill_sessions();
+    }
+}
