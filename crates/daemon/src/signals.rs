@@ -1,0 +1,52 @@
+//! SIGTERM and SIGINT drain, SIGHUP reloads.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::Failure;
+
+/// What the signals of this process mean.
+#[derive(Debug, Clone)]
+pub struct Signals {
+    /// Cancelled by the first SIGTERM or SIGINT. A second one ends the process at once.
+    pub shutdown: CancellationToken,
+    /// Changes with every SIGHUP.
+    pub reload: watch::Receiver<u64>,
+}
+
+impl Signals {
+    /// Installs the handlers. Must be called inside a tokio runtime, before anything that should survive SIGHUP.
+    ///
+    /// # Errors
+    /// [`Failure`] where the system refuses a handler.
+    pub fn install() -> Result<Self, Failure> {
+        let handler = |kind| signal(kind).map_err(|e| Failure::failed(format!("can't handle signals: {e}")));
+        let mut terminate = handler(SignalKind::terminate())?;
+        let mut interrupt = handler(SignalKind::interrupt())?;
+        let mut hangup = handler(SignalKind::hangup())?;
+        let shutdown = CancellationToken::new();
+        let (reloads, reload) = watch::channel(0);
+        let token = shutdown.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                    _ = hangup.recv() => {
+                        reloads.send_modify(|count| *count += 1);
+                        continue;
+                    }
+                }
+                if token.is_cancelled() {
+                    tracing::warn!("asked to stop a second time; ending without finishing what is in hand");
+                    std::process::exit(1);
+                }
+                tracing::info!("asked to stop; finishing what is in hand");
+                crate::notify::stopping();
+                token.cancel();
+            }
+        });
+        Ok(Self { shutdown, reload })
+    }
+}
