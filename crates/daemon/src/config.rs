@@ -155,15 +155,29 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     });
     result.map_err(|error| {
         let line = error.location().map(|l| format!("line {}, ", l.line())).unwrap_or_default();
-        let key = if place.is_empty() || place == "." { String::new() } else { format!("key {place}: ") };
+        let known = !place.is_empty() && place != "." && !place.contains('?');
+        let key = if known { format!("key {place}: ") } else { String::new() };
         let why = error.without_snippet().to_string();
         // The library puts its own place at the end of the first line.
         let why = why.lines().next().unwrap_or_default();
         let why = why.split(" at line ").next().unwrap_or(why);
         let why = why.strip_prefix("error: ").unwrap_or(why);
         let why = why.split_once(": ").filter(|(head, _)| head.starts_with("line ")).map_or(why, |(_, tail)| tail);
-        format!("{line}{key}{why}")
+        format!("{line}{key}{}", in_words(why))
     })
+}
+
+/// The library's terms as what would be right.
+fn in_words(why: &str) -> String {
+    let right = match why {
+        "expected string scalar" => "a text or a number is expected",
+        "expected sequence start" => "a list is expected",
+        "expected mapping start" => "keys with values are expected, as in `Key: value`",
+        "invalid boolean" => "true or false is expected",
+        _ if why.starts_with("invalid i") || why.starts_with("invalid u") => "a whole number is expected",
+        other => other,
+    };
+    right.to_owned()
 }
 
 /// For `#[serde(default, deserialize_with = "…")]`: `null` or an empty value means "not set".
@@ -229,11 +243,11 @@ mod tests {
     #[test]
     fn a_wrong_value_is_placed() {
         let cases = [
-            ("InterlinkPort: 1\nTLS:\n  Enabled: maybe\n", "line 3, key TLS.Enabled: "),
-            ("NodeLabels:\n  a: b\n", "key NodeLabels: "),
+            ("InterlinkPort: 1\nTLS:\n  Enabled: maybe\n", "line 3, key TLS.Enabled: true or false is expected"),
+            ("NodeLabels:\n  a: b\n", "key NodeLabels: a list is expected"),
             ("InterlinkPort: 1\nVerboseLogging: [1]\n", "line 2, key VerboseLogging: "),
             ("InterlinkPort: 1\n bad: 2\n", "line 2, "),
-            ("just words", ""),
+            ("just words", "keys with values are expected"),
         ];
         for (text, place) in cases {
             let error = parse::<Config>(text, &[]).unwrap_err();
