@@ -2,4 +2,5 @@
 
 pub mod interlink;
 pub mod pod_table;
+pub mod resolve;
 pub mod source;
