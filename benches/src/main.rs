@@ -1,0 +1,3 @@
+//! Compares interlink with what a user would pick instead.
+
+fn main() {}

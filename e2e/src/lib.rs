@@ -1,0 +1,1 @@
+//! The whole chain, started from the built programs.
