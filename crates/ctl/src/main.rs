@@ -1,3 +1,7 @@
 //! interlinkctl: see the library's documentation.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    interlink_ctl::command::main()
+}

@@ -1,0 +1,161 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use interlink_daemon::{Failure, exit, flags, paths};
+use interlink_transport::Endpoint;
+
+use crate::run;
+
+/// The API server's socket where it runs as a service of the system.
+const SYSTEM_SOCKET: &str = "/run/interlink/api.sock";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "interlinkctl",
+    version = interlink_daemon::VERSION,
+    about = "Tries out and operates interlink, which runs Kubernetes pods as jobs of a batch machine behind SSH",
+    after_help = "Examples:\n  interlinkctl demo                  the whole chain on this machine, no cluster needed\n  interlinkctl run -f pod.yaml       one pod through a running chain\n  interlinkctl run --help            more about a command",
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(RunArgs),
+}
+
+/// Runs one pod through the interLink API, without Kubernetes
+///
+/// Reads a Pod and the ConfigMaps and Secrets that it names, submits it, shows its states on stderr and its output on
+/// stdout, and ends with the pod's exit code: that of the first container that failed, 0 if none did. While a part of
+/// the chain is down it waits and says so; the pod is never submitted twice.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  interlinkctl run -f examples/failing.yaml; echo $?\n  interlinkctl run -f pod.yaml --timeout 10m > output.txt\n  interlinkctl run -f pod.yaml --api unix:///run/interlink/api.sock\n  kubectl get pod p -o yaml | interlinkctl run -f - --namespace lab\n\nExit codes:\n  the pod's own; 1 the pod could not be run, 2 wrong command line,\n  124 --timeout, 130 Ctrl-C, 143 SIGTERM (in these three the pod is deleted)"
+)]
+struct RunArgs {
+    /// The manifest, YAML or JSON: one Pod, with its ConfigMaps and Secrets; - is standard input
+    #[arg(short = 'f', long, value_name = "FILE")]
+    filename: PathBuf,
+    /// Where the API server listens: unix:///path or http://host:port [default: /run/interlink/api.sock, else the
+    /// api.sock of this user's runtime directory]
+    #[arg(long, value_name = "URL")]
+    api: Option<String>,
+    /// The namespace, over the one in the manifest [default: default]
+    #[arg(short = 'n', long)]
+    namespace: Option<String>,
+    /// Give up and delete the pod after this time, such as 90s, 10m or 1h30m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// Leave the pod with the plugin when it has ended
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Reads `90s`, `10m`, `1h30m`, or plain seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time; write 90s, 10m or 1h30m");
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let read: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(read).map_err(|_| wrong())
+}
+
+/// The program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let line: Line = flags::parse();
+    // One thread for everything, so that what depends on the starting thread's life depends on the process's.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(PROGRAM, &Failure::failed(format!("can't start: {error}"))),
+    };
+    let result = runtime.block_on(execute(line.command));
+    // A write to a terminal that nobody reads must not hold the exit.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => exit::report(PROGRAM, &failure),
+    }
+}
+
+const PROGRAM: &str = "interlinkctl";
+
+async fn execute(command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Run(args) => {
+            let api = endpoint(args.api.as_deref())?;
+            let manifest = run::read_manifest(&args.filename)?;
+            let RunArgs { namespace, timeout, keep, .. } = args;
+            run::run(run::Options { manifest, api, namespace, timeout, keep }).await
+        }
+    }
+}
+
+fn endpoint(url: Option<&str>) -> Result<Endpoint, Failure> {
+    let wrong = |e| Failure::usage(format!("--api: {e}"));
+    match url {
+        Some(url) => Endpoint::parse(url, "").map_err(wrong),
+        None if std::path::Path::new(SYSTEM_SOCKET).exists() => Endpoint::unix(SYSTEM_SOCKET.as_ref()).map_err(wrong),
+        None => Endpoint::unix(&paths::runtime_dir()?.join("api.sock")).map_err(wrong),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flags::{Stop, try_parse};
+
+    fn read(args: &[&str]) -> Result<Line, Stop> {
+        try_parse(std::iter::once("interlinkctl").chain(args.iter().copied()).map(Into::into))
+    }
+
+    #[test]
+    fn flags_are_read_in_both_styles() {
+        for args in [
+            &["run", "-f", "p.yaml", "-api", "unix:///a", "-timeout=10m", "-keep"][..],
+            &["run", "--filename=p.yaml", "--api=unix:///a", "--timeout", "600", "--keep"],
+        ] {
+            let Command::Run(run) = read(args).unwrap().command;
+            assert_eq!(run.timeout, Some(Duration::from_secs(600)));
+            assert!(run.keep && run.api.as_deref() == Some("unix:///a"));
+        }
+    }
+
+    #[test]
+    fn mistakes_are_one_sentence() {
+        for (args, part) in [
+            (&["fly"][..], "fly"),
+            (&["run"], "--filename"),
+            (&["run", "-f", "p", "--color"], "--color"),
+            (&["run", "-f", "p", "--timeout", "soon"], "write 90s"),
+        ] {
+            match read(args) {
+                Err(Stop::Mistake(sentence)) => {
+                    assert!(sentence.contains(part) && !sentence.contains('\n'), "{sentence}")
+                }
+                other => panic!("{args:?}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn help_teaches_by_example() {
+        for args in [&["--help"][..], &["run", "--help"], &[]] {
+            match read(args) {
+                Err(Stop::Print(text)) => assert!(text.contains("interlinkctl run -f"), "{text}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
