@@ -1,6 +1,7 @@
 //! virtual-kubelet: makes a batch machine one more Kubernetes node.
 
 pub mod interlink;
+pub mod pod;
 pub mod pod_table;
 pub mod resolve;
 pub mod source;

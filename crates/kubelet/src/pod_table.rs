@@ -22,8 +22,15 @@ pub enum Submission {
     Unknown,
     /// The remote side has it.
     Accepted,
-    /// The remote side will not have it; the sentence says why.
-    Refused(String),
+    /// It will never be sent (again): the remote side, or the pod itself, forbids it.
+    Refused {
+        /// One CamelCase word.
+        reason: &'static str,
+        /// Why, in one sentence.
+        sentence: String,
+    },
+    /// The remote side had it and no longer knows it, though nobody deleted it.
+    Lost,
 }
 
 /// How far the deletion at the remote side has come.
