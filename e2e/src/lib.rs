@@ -1,1 +1,20 @@
-//! The whole chain, started from the built programs.
+//! The whole chain, every hop a real program: what the end-to-end tests start.
+//!
+//! ```text
+//!   Node ─▶ Link { interlink ─▶ ssh-tunnel } ══▶ Site { sshd, interlink-plugin ─▶ Slurm }
+//!    └─ kube-apiserver, scheduler, controller-manager, a second healthy Node
+//! ```
+//!
+//! - [`site`]: the batch machine: Slurm, sshd of an unprivileged user, the plugin.
+//! - [`link`]: the tunnel and the API server beside the cluster.
+//! - [`node`]: the control plane and the virtual kubelet.
+//! - [`pods`]: manifests, and what `kubectl` says about them.
+
+pub mod link;
+pub mod node;
+pub mod pods;
+pub mod site;
+
+pub use link::Link;
+pub use node::Node;
+pub use site::Site;
