@@ -71,7 +71,8 @@ impl ControlPlane {
         let etcd = components.etcd(etcd_port, free_port()).start();
         let api_server =
             components.api_server(port, etcd_port, options.verify_kubelets, &options.api_server_flags).start();
-        // both wait by themselves until the API server answers
+        // the others give up when the API server is not ready within ten seconds, which a busy machine takes
+        api_server_ready(&kubectl, &etcd, &api_server).await;
         let controller_manager = components
             .controller_manager(
                 free_port(),
@@ -103,15 +104,10 @@ impl ControlPlane {
     /// # Panics
     /// When a daemon has ended or time is up.
     pub async fn ready(&self) {
-        wait::until("kube-apiserver to be ready", START, async || {
-            self.etcd.alive()?;
-            self.api_server.alive()?;
-            as_result(self.kubectl.run(["get", "--raw", "/readyz"]).await)
-        })
-        .await;
+        api_server_ready(&self.kubectl, &self.etcd, &self.api_server).await;
         wait::until("the ServiceAccount `default`", START, async || {
-            self.controller_manager.alive()?;
-            self.scheduler.alive()?;
+            self.controller_manager.assert_running();
+            self.scheduler.assert_running();
             as_result(self.kubectl.run(["get", "serviceaccount", "default", "-n", "default"]).await)
         })
         .await;
@@ -182,6 +178,15 @@ impl ControlPlane {
     pub async fn healthy_node(&self, name: &str) -> HealthyNode {
         HealthyNode::register(self.kubectl.clone(), name).await
     }
+}
+
+async fn api_server_ready(kubectl: &Kubectl, etcd: &Daemon, api_server: &Daemon) {
+    wait::until("kube-apiserver to be ready", START, async || {
+        etcd.assert_running();
+        api_server.assert_running();
+        as_result(kubectl.run(["get", "--raw", "/readyz"]).await)
+    })
+    .await;
 }
 
 fn as_result(output: Output) -> Result<(), String> {

@@ -1,21 +1,14 @@
 //! The cluster as a whole.
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Output;
 use std::time::{Duration, Instant};
 
-use tokio::process::Command;
-
 use super::conf::{self, Options, Ports};
-use super::job::Job;
+use super::munge::munged;
 use crate::dirs::TestDir;
 use crate::ports::free_port;
 use crate::process::{Daemon, Launch, leftovers};
-use crate::users::{User, is_root};
+use crate::users::is_root;
 use crate::wait;
 
 /// A start takes one second on an idle machine; the rest is for a busy one.
@@ -56,7 +49,7 @@ impl Cluster {
             Launch::new(program(name), dir.join(log)).args(["-D", "-f"]).arg(&conf).env("SLURM_CONF", &conf)
         };
         wait::until("munged's socket", START, async || {
-            munge.alive()?;
+            munge.assert_running();
             if dir.join("munge/socket").exists() { Ok(()) } else { Err("it is not there".to_owned()) }
         })
         .await;
@@ -78,8 +71,8 @@ impl Cluster {
     /// When slurmctld has ended or time is up.
     pub async fn ready(&self) {
         wait::until("all nodes of the Slurm cluster to be up", START, async || {
-            self.munge.alive()?;
-            self.controller.alive()?;
+            self.munge.assert_running();
+            self.controller.assert_running();
             let output = self.run("sinfo", ["-h", "-N", "-p", "batch", "-o", "%N %t"]).await;
             let states = String::from_utf8_lossy(&output.stdout).into_owned();
             let up = |line: &&str| ["idle", "mix", "alloc"].iter().any(|state| line.ends_with(state));
@@ -115,105 +108,6 @@ impl Cluster {
         &self.nodes[index]
     }
 
-    /// Runs a Slurm command as the user of the test.
-    ///
-    /// # Panics
-    /// When it is not installed or takes longer than thirty seconds.
-    pub async fn run<S: AsRef<OsStr>>(&self, program: &str, args: impl IntoIterator<Item = S>) -> Output {
-        output(self.command(program).args(args)).await
-    }
-
-    /// Runs a command as another user, in that user's home, with that user's environment and SLURM_CONF.
-    ///
-    /// # Panics
-    /// When it takes longer than thirty seconds.
-    pub async fn run_as<S: AsRef<OsStr>>(
-        &self,
-        user: &User,
-        program: impl AsRef<OsStr>,
-        args: impl IntoIterator<Item = S>,
-    ) -> Output {
-        output(self.command_as(user, program).args(args)).await
-    }
-
-    /// A command that a test starts itself, with SLURM_CONF.
-    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
-        command.env("SLURM_CONF", self.conf()).kill_on_drop(true);
-        command
-    }
-
-    /// A command that a test starts itself as another user.
-    pub fn command_as(&self, user: &User, program: impl AsRef<OsStr>) -> Command {
-        let mut command = self.command("setpriv");
-        command.args(["--reuid", &user.name, "--regid", &user.name, "--init-groups", "--reset-env", "env"]);
-        // --reset-env forgets it
-        let mut conf = std::ffi::OsString::from("SLURM_CONF=");
-        conf.push(self.conf());
-        command.arg(conf).arg("PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").arg(program).current_dir(&user.home);
-        command
-    }
-
-    /// Submits `command` (a line of shell) as that user by `sbatch --wrap` and returns the job's number.
-    ///
-    /// # Panics
-    /// When it is refused.
-    pub async fn submit<S: AsRef<OsStr>>(
-        &self,
-        user: &User,
-        command: &str,
-        options: impl IntoIterator<Item = S>,
-    ) -> String {
-        let mut sbatch = self.command_as(user, "sbatch");
-        sbatch.args(["--parsable", "-o", "/dev/null"]).args(options).args(["--wrap", command]);
-        let output = output(&mut sbatch).await;
-        assert!(output.status.success(), "sbatch: {}", String::from_utf8_lossy(&output.stderr).trim());
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    /// The jobs that slurmctld knows, finished ones included until [`Options::min_job_age`] has passed.
-    ///
-    /// # Panics
-    /// When slurmctld does not answer.
-    pub async fn jobs(&self) -> Vec<Job> {
-        let output = self.run("scontrol", ["-o", "show", "job"]).await;
-        assert!(output.status.success(), "scontrol: {}", String::from_utf8_lossy(&output.stderr).trim());
-        String::from_utf8_lossy(&output.stdout).lines().filter_map(Job::parse).collect()
-    }
-
-    /// The jobs that have ended, forgotten ones included; asks no daemon.
-    pub fn completed(&self) -> Vec<Job> {
-        let text = fs::read_to_string(self.dir.join("jobcomp.txt")).unwrap_or_default();
-        text.lines().filter_map(Job::parse).collect()
-    }
-
-    /// The numbers of all jobs ever submitted: what a test counts to show that a Pod was submitted once.
-    ///
-    /// # Panics
-    /// When slurmctld does not answer.
-    pub async fn submitted(&self) -> BTreeSet<u32> {
-        let known = self.jobs().await;
-        let ended = self.completed();
-        known.iter().chain(&ended).filter_map(|job| job.id().parse().ok()).collect()
-    }
-
-    /// Waits until a job is in one of `states` (`["COMPLETED"]`) and returns it.
-    ///
-    /// # Panics
-    /// When that does not happen in time.
-    pub async fn job_in_state(&self, id: &str, states: &[&str], timeout: Duration) -> Job {
-        wait::until(&format!("job {id} to be {}", states.join(" or ")), timeout, async || {
-            let jobs = self.jobs().await;
-            let job = jobs.iter().find(|job| job.id() == id).cloned();
-            match job.or_else(|| self.completed().into_iter().find(|job| job.id() == id)) {
-                Some(job) if states.contains(&job.state()) => Ok(job),
-                Some(job) => Err(format!("{} ({})", job.state(), job.field("Reason"))),
-                None => Err("no such job".to_owned()),
-            }
-        })
-        .await
-    }
-
     /// Cancels everything, for slurmstepd and the jobs outlive slurmd.
     fn cancel_all(&self) {
         let squeue = || self.blocking(&["squeue", "-h", "-r", "-o", "%i"]);
@@ -245,29 +139,8 @@ impl Drop for Cluster {
     }
 }
 
-/// A munged with a key and a socket of its own.
-fn munged(dir: &TestDir) -> Daemon {
-    let munge = User::named("munge").expect("munge is not installed: run scripts/setup once as root");
-    let folder = dir.folder("munge");
-    let mut key = [0; 1024];
-    let mut random = fs::File::open("/dev/urandom").expect("every Linux has /dev/urandom");
-    std::io::Read::read_exact(&mut random, &mut key).expect("/dev/urandom never ends");
-    let key = dir.write("munge/key", key);
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o400)).expect("root may do that");
-    for path in [&folder, &key] {
-        chown(path, Some(munge.uid), Some(munge.gid)).expect("root may do that");
-    }
-    let flag = |name: &str, file: &str| format!("--{name}={}", folder.join(file).display());
-    Launch::new(program("munged"), dir.join("munged.log"))
-        .user("munge")
-        .arg("--foreground")
-        .args([flag("key-file", "key"), flag("socket", "socket"), flag("pid-file", "pid"), flag("seed-file", "seed")])
-        .args([flag("log-file", "log").as_str(), "--num-threads=4"])
-        .start()
-}
-
 /// A daemon, where Debian has it and PATH may not.
-fn program(name: &str) -> PathBuf {
+pub(super) fn program(name: &str) -> PathBuf {
     let path = Path::new("/usr/sbin").join(name);
     assert!(path.exists(), "{} is missing: run scripts/setup once as root", path.display());
     path
@@ -280,12 +153,4 @@ fn knows_cgroups_as_optional() -> bool {
     let mut numbers =
         text.trim().rsplit(' ').next().unwrap_or_default().split('.').map_while(|n| n.parse::<u32>().ok());
     (numbers.next(), numbers.next()) >= (Some(23), Some(11))
-}
-
-async fn output(command: &mut Command) -> Output {
-    let shown = format!("{:?}", command.as_std());
-    match tokio::time::timeout(Duration::from_secs(30), command.output()).await {
-        Ok(output) => output.unwrap_or_else(|error| panic!("{shown} cannot be started: {error}")),
-        Err(_) => panic!("{shown} takes longer than 30 s"),
-    }
 }

@@ -10,8 +10,11 @@
 //! slurmd runs jobs as their owner, so a cluster is root's.
 
 mod cluster;
+mod commands;
 mod conf;
 mod job;
+mod munge;
+mod queue;
 
 pub use cluster::Cluster;
 pub use conf::Options;

@@ -91,7 +91,7 @@ impl Sshd {
     /// When it has ended or time is up.
     pub async fn ready(&self) {
         wait::until("sshd to accept connections", Duration::from_secs(20), async || {
-            self.daemon.alive()?;
+            self.daemon.assert_running();
             // without a byte sent, which it would log as a protocol error
             TcpStream::connect(("127.0.0.1", self.port)).await.map_err(|error| error.to_string())
         })
