@@ -3,7 +3,7 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use interlink_testkit::process::Signal;
+use interlink_testkit::process::{Signal, leftovers};
 use interlink_testkit::sshd::{KeyType, Options, Sshd};
 use interlink_testkit::users::hpcuser;
 use interlink_testkit::wait;
@@ -157,9 +157,15 @@ async fn dropping_a_server_ends_its_sessions() {
     let mut session = ssh.spawn().expect("ssh can be started");
     let pids = wait::until("the session", SOON, async || {
         let sessions = sshd.sessions();
-        if sessions.len() == 2 && sshd.log().contains("Starting session") { Ok(sessions) } else { Err(sshd.log()) }
+        if sessions.len() == 2 && sshd.log().contains("Starting session: command") {
+            Ok(sessions)
+        } else {
+            Err(sshd.log())
+        }
     })
     .await;
+    let pids = leftovers::with_descendants(pids.into_iter().collect());
+    assert!(pids.len() > 2, "with the command");
     drop(sshd);
     let status = timeout(SOON, session.wait()).await.expect("ssh ends").expect("a child can be waited for");
     assert!(!status.success());

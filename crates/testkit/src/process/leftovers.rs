@@ -13,20 +13,21 @@ use nix::unistd::Pid;
 /// The processes, other than the test's own, that name `dir` or something below it in their arguments, in
 /// their environment or as their working directory, and all their descendants.
 pub fn of(dir: &Path) -> BTreeSet<u32> {
+    let own = std::process::id();
+    with_descendants(pids().filter(|pid| *pid != own && names(*pid, dir)).collect())
+}
+
+/// Those processes and all that descend from them.
+pub fn with_descendants(mut found: Vec<u32>) -> BTreeSet<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    let mut found = Vec::new();
     for pid in pids() {
         if let Some(parent) = parent(pid) {
             children.entry(parent).or_default().push(pid);
         }
-        if names(pid, dir) {
-            found.push(pid);
-        }
     }
-    let own = std::process::id();
     let mut all = BTreeSet::new();
     while let Some(pid) = found.pop() {
-        if pid != own && all.insert(pid) {
+        if all.insert(pid) {
             found.extend(children.get(&pid).into_iter().flatten());
         }
     }
@@ -40,12 +41,15 @@ pub fn end(dir: &Path) {
         if found.is_empty() {
             return;
         }
-        for pid in found {
-            if let Ok(pid) = i32::try_from(pid) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-        }
+        signal(&found, Signal::SIGKILL);
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Sends a signal to each; those that have ended in the meantime are none of its concern.
+pub fn signal(pids: &BTreeSet<u32>, signal: Signal) {
+    for pid in pids.iter().filter_map(|pid| i32::try_from(*pid).ok()) {
+        let _ = kill(Pid::from_raw(pid), signal);
     }
 }
 

@@ -7,15 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
 use tokio::net::TcpStream;
 
 use super::config::sshd_config;
 use super::{KeyPair, KeyType};
 use crate::dirs::TestDir;
 use crate::ports::free_port;
-use crate::process::{Daemon, Launch, Signal};
+use crate::process::{Daemon, Launch, Signal, leftovers};
 use crate::users::{User, is_root};
 use crate::wait;
 
@@ -184,14 +182,10 @@ impl Sshd {
 
     /// Sends a signal to the processes of all sessions: SIGSTOP freezes them, SIGCONT thaws them.
     pub fn signal_sessions(&self, signal: Signal) {
-        for pid in self.sessions() {
-            if let Ok(pid) = i32::try_from(pid) {
-                let _ = kill(Pid::from_raw(pid), signal);
-            }
-        }
+        leftovers::signal(&self.sessions(), signal);
     }
 
-    /// Kills all sessions with SIGKILL; the listener goes on.
+    /// Kills all sessions with SIGKILL; the listener goes on, and so do the commands that the sessions run.
     pub fn kill_sessions(&self) {
         self.signal_sessions(Signal::SIGKILL);
     }
@@ -201,6 +195,8 @@ impl Drop for Sshd {
     fn drop(&mut self) {
         // first, so that nobody reconnects
         self.daemon.kill9();
-        self.kill_sessions();
+        // with what they run, which outlives them otherwise
+        let all = leftovers::with_descendants(self.sessions().into_iter().collect());
+        leftovers::signal(&all, Signal::SIGKILL);
     }
 }
