@@ -64,21 +64,13 @@ mod tests {
 
     fn pauses(pace: Pace, jitter: f64, n: usize) -> Vec<u128> {
         let mut backoff = Backoff::default();
-        (0..n)
-            .map(|_| backoff.next(pace, jitter).as_millis())
-            .collect()
+        (0..n).map(|_| backoff.next(pace, jitter).as_millis()).collect()
     }
 
     #[test]
     fn the_first_retry_is_immediate_and_the_pauses_grow_to_ten_seconds() {
-        assert_eq!(
-            pauses(Pace::Eager, 0.0, 9),
-            [0, 125, 250, 500, 1000, 2000, 4000, 5000, 5000]
-        );
-        assert_eq!(
-            pauses(Pace::Eager, 1.0, 9),
-            [50, 250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]
-        );
+        assert_eq!(pauses(Pace::Eager, 0.0, 9), [0, 125, 250, 500, 1000, 2000, 4000, 5000, 5000]);
+        assert_eq!(pauses(Pace::Eager, 1.0, 9), [50, 250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
     }
 
     #[test]

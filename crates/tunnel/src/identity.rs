@@ -84,10 +84,7 @@ impl Identity {
     /// # Errors
     /// See [`IdentityError`].
     pub fn load(path: &Path) -> Result<Self, IdentityError> {
-        let unreadable = |err| IdentityError::Unreadable {
-            path: path.to_owned(),
-            err,
-        };
+        let unreadable = |err| IdentityError::Unreadable { path: path.to_owned(), err };
         let file = File::open(path).map_err(unreadable)?;
         let meta = file.metadata().map_err(unreadable)?;
         if !meta.is_file() {
@@ -96,18 +93,14 @@ impl Identity {
         // Exactly ssh's rule: only the owner's own file is judged, for credentials that a service
         // manager hands over belong to root and are group-readable by way of an ACL.
         if meta.uid() == nix::unistd::getuid().as_raw() && meta.mode() & 0o077 != 0 {
-            return Err(IdentityError::TooOpen {
-                path: path.to_owned(),
-                mode: meta.mode() & 0o7777,
-            });
+            return Err(IdentityError::TooOpen { path: path.to_owned(), mode: meta.mode() & 0o7777 });
         }
         let mut text = String::new();
         match file.take(MAX_BYTES).read_to_string(&mut text) {
             Ok(_) => parse(path, &text),
-            Err(err) if err.kind() == io::ErrorKind::InvalidData => Err(IdentityError::NotAKey {
-                path: path.to_owned(),
-                err: "it is not text".into(),
-            }),
+            Err(err) if err.kind() == io::ErrorKind::InvalidData => {
+                Err(IdentityError::NotAKey { path: path.to_owned(), err: "it is not text".into() })
+            }
             Err(err) => Err(unreadable(err)),
         }
     }
@@ -132,8 +125,7 @@ fn parse(path: &Path, text: &str) -> Result<Identity, IdentityError> {
         Err(russh::keys::Error::KeyIsEncrypted) => return Err(IdentityError::Encrypted { path }),
         Err(_) if russh::keys::PublicKey::from_openssh(text.trim()).is_ok() => {
             let private = path.with_extension("");
-            let hint = if path.extension().is_some_and(|e| e == "pub") && fs::metadata(&private).is_ok()
-            {
+            let hint = if path.extension().is_some_and(|e| e == "pub") && fs::metadata(&private).is_ok() {
                 format!(": {}", private.display())
             } else {
                 String::new()
@@ -143,31 +135,22 @@ fn parse(path: &Path, text: &str) -> Result<Identity, IdentityError> {
         Err(err) => {
             return Err(IdentityError::NotAKey {
                 path,
-                err: if text.trim().is_empty() {
-                    "it is empty".into()
-                } else {
-                    err.to_string()
-                },
+                err: if text.trim().is_empty() { "it is empty".into() } else { err.to_string() },
             });
         }
     };
     match key.algorithm() {
-        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(Identity {
-            path,
-            key: Arc::new(key),
-        }),
-        other => Err(IdentityError::Unsupported {
-            path,
-            kind: other.to_string(),
-        }),
+        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => {
+            Ok(Identity { path, key: Arc::new(key) })
+        }
+        other => Err(IdentityError::Unsupported { path, kind: other.to_string() }),
     }
 }
 
 /// The three ways a PEM file says so; OpenSSH's own format is known only after decoding.
 fn is_encrypted(text: &str) -> bool {
-    text.lines().any(|l| {
-        l.starts_with("-----BEGIN ENCRYPTED") || (l.starts_with("Proc-Type:") && l.contains("ENCRYPTED"))
-    })
+    text.lines()
+        .any(|l| l.starts_with("-----BEGIN ENCRYPTED") || (l.starts_with("Proc-Type:") && l.contains("ENCRYPTED")))
 }
 
 /// The signature of an RSA key: SHA-2 only, by what the server announced (RFC 8308). `None` = the
@@ -190,11 +173,7 @@ mod tests {
 
     fn run(program: &str, args: &[&str]) {
         let out = Command::new(program).args(args).output().unwrap();
-        assert!(
-            out.status.success(),
-            "{program} {args:?}: {}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
     }
 
     fn private(path: &Path) {
@@ -217,11 +196,7 @@ mod tests {
                 let public = fs::read_to_string(format!("{name}.pub")).unwrap();
                 let identity = Identity::load(&path).unwrap_or_else(|e| panic!("{kind} {format}: {e}"));
                 let expected = russh::keys::PublicKey::from_openssh(&public).unwrap();
-                assert_eq!(
-                    identity.key.public_key().key_data(),
-                    expected.key_data(),
-                    "{kind} {format}"
-                );
+                assert_eq!(identity.key.public_key().key_data(), expected.key_data(), "{kind} {format}");
             }
         }
         for (name, args) in [
@@ -244,10 +219,7 @@ mod tests {
         for format in ["RFC4716", "PEM", "PKCS8"] {
             let path = dir.path().join(format);
             let name = path.to_str().unwrap();
-            run(
-                "ssh-keygen",
-                &["-q", "-t", "ecdsa", "-N", "secret", "-m", format, "-f", name],
-            );
+            run("ssh-keygen", &["-q", "-t", "ecdsa", "-N", "secret", "-m", format, "-f", name]);
             let err = Identity::load(&path).unwrap_err();
             assert!(matches!(err, IdentityError::Encrypted { .. }), "{format}: {err}");
         }
@@ -256,20 +228,11 @@ mod tests {
     #[test]
     fn a_file_that_is_no_private_key_is_refused_with_what_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        let public = include_str!("hostkeys/testdata/known_hosts")
-            .lines()
-            .next()
-            .unwrap()
-            .split_once(' ')
-            .unwrap()
-            .1;
+        let public = include_str!("hostkeys/testdata/known_hosts").lines().next().unwrap().split_once(' ').unwrap().1;
         for (content, expected) in [
             ("", "it is empty"),
             ("hello\n", "not a private key"),
-            (
-                "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
-                "not a private key",
-            ),
+            ("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", "not a private key"),
             (public, "public key"),
         ] {
             let path = dir.path().join("key");
@@ -288,18 +251,11 @@ mod tests {
     fn a_key_open_to_others_is_refused_as_ssh_does() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
-        run(
-            "ssh-keygen",
-            &["-q", "-t", "ed25519", "-N", "", "-f", path.to_str().unwrap()],
-        );
+        run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", path.to_str().unwrap()]);
         for (mode, open) in [(0o600, false), (0o400, false), (0o640, true), (0o644, true), (0o601, true)] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let err = Identity::load(&path).err();
-            assert_eq!(
-                matches!(err, Some(IdentityError::TooOpen { .. })),
-                open,
-                "{mode:o}: {err:?}"
-            );
+            assert_eq!(matches!(err, Some(IdentityError::TooOpen { .. })), open, "{mode:o}: {err:?}");
         }
     }
 

@@ -1,6 +1,33 @@
 //! ssh-tunnel: holds a forward open between a service and a machine behind SSH.
+//!
+//! ```text
+//!   client ──▶ listener ──▶ forward ══channel══▶ session ══SSH══▶ sshd ──▶ localhost:PORT | /path.sock
+//!              (local socket)   one a connection      one, kept up for ever
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`config`] | the command line, checked |
+//! | [`identity`] | the private key that logs in |
+//! | [`hostkeys`] | which servers are trusted |
+//! | [`credentials`] | both of these, read again while running |
+//! | [`backoff`] | when to try again |
+//! | [`session`] | the SSH session: brought up, watched, brought up again |
+//! | [`forward`] | local connections carried over channels of the session |
+//! | [`state`] | what is told to operators and to the programs in front |
+//!
+//! It ends only when told to, or at the start for what a person must mend (exit codes 2 and 78 of
+//! [`interlink_daemon::exit`]); never because of the network, nor because of the server.
 
 pub mod backoff;
 pub mod config;
+pub mod credentials;
+pub mod forward;
 pub mod hostkeys;
 pub mod identity;
+pub mod session;
+pub mod state;
+
+mod run;
+
+pub use run::run;

@@ -1,14 +1,14 @@
 //! The command line: the six flags of the first program of this name, and ours.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser};
+use clap::Parser;
+use interlink_daemon::paths::expand_tilde;
 use interlink_transport::Endpoint;
 use interlink_transport::endpoint::SOCKET_PATH_LIMIT;
 
-use super::home::{directory, expand};
 use super::{Forward, Remote, Server, Settings};
 use crate::hostkeys::Source;
 
@@ -47,11 +47,11 @@ pub struct Flags {
     #[arg(long, value_name = "PATH")]
     state: Option<String>,
     /// More words in the log
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long)]
     verbose: bool,
     /// Without effect
-    #[arg(long, hide = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pprof: Option<bool>,
+    #[arg(long, hide = true)]
+    pprof: bool,
     /// Without effect
     #[arg(long, hide = true)]
     pprof_address: Option<String>,
@@ -75,11 +75,10 @@ impl Environment {
     /// The environment of this process.
     #[must_use]
     pub fn of_process() -> Self {
-        let state_directory = std::env::var("STATE_DIRECTORY")
-            .ok()
-            .and_then(|v| v.split(':').find(|p| !p.is_empty()).map(PathBuf::from));
+        let state_directory =
+            std::env::var("STATE_DIRECTORY").ok().and_then(|v| v.split(':').find(|p| !p.is_empty()).map(PathBuf::from));
         Self {
-            home: directory(),
+            home: std::env::var_os("HOME").filter(|h| !h.is_empty()).map(PathBuf::from),
             state_directory,
             profiling: ["ENABLE_PPROF", "PPROF_ADDRESS", "PPROF_PORT"]
                 .into_iter()
@@ -96,14 +95,16 @@ impl Flags {
     /// # Errors
     /// One sentence for the person who typed them.
     pub fn settings(self, env: &Environment) -> Result<Settings, String> {
-        let home = env.home.as_deref();
         let server = parse_server(&required(self.addr, "addr", "login.example.org:22")?)?;
         let user = required(self.user, "user", "alice")?;
         let key_file = required(self.keyfile, "keyfile", "~/.ssh/tunnel_key")?;
         let local = required(self.lsock, "lsock", "/run/interlink/plugin.sock")?;
         let remote = match (present(self.rport), present(self.rsock)) {
             (Some(_), Some(_)) => {
-                return Err("-rport and -rsock exclude each other: give the one that the service behind the tunnel listens on".into());
+                return Err(
+                    "-rport and -rsock exclude each other: give the one that the service behind the tunnel listens on"
+                        .into(),
+                );
             }
             (None, None) => {
                 return Err("-rport or -rsock is missing: give the TCP port (-rport 4000) or the Unix socket (-rsock /path) that the service behind the tunnel listens on".into());
@@ -125,12 +126,12 @@ impl Flags {
             }
         };
         let host_keys = match present(self.hostkeyfile) {
-            Some(path) => Source::File(expand(&path, home)?),
+            Some(path) => Source::File(expand_tilde(&path)),
             None => Source::Records(records(env)?),
         };
         let mut ignored = env.profiling.clone();
         for (name, given) in [
-            ("-pprof", self.pprof.is_some()),
+            ("-pprof", self.pprof),
             ("-pprof-address", self.pprof_address.is_some()),
             ("-pprof-port", self.pprof_port.is_some()),
         ] {
@@ -141,15 +142,12 @@ impl Flags {
         Ok(Settings {
             server,
             user,
-            key_file: expand(&key_file, home)?,
+            key_file: expand_tilde(&key_file),
             host_keys,
-            forward: Forward {
-                local: parse_local(&local, home)?,
-                remote,
-            },
+            forward: Forward { local: parse_local(&local)?, remote },
             connect_timeout: parse_duration("-connect-timeout", &self.connect_timeout)?,
             wait: parse_duration("-wait", &self.wait)?,
-            state_socket: present(self.state).map(|p| expand(&p, home)).transpose()?,
+            state_socket: present(self.state).map(|p| expand_tilde(&p)),
             verbose: self.verbose,
             ignored,
         })
@@ -178,18 +176,16 @@ fn records(env: &Environment) -> Result<Vec<PathBuf>, String> {
     );
     if places.is_empty() {
         return Err(
-            "-hostkeyfile is missing, and this user has no home directory where the server's key could be on record".into(),
+            "-hostkeyfile is missing, and this user has no home directory where the server's key could be on record"
+                .into(),
         );
     }
     Ok(places)
 }
 
 fn parse_server(text: &str) -> Result<Server, String> {
-    let wrong = |what: &str| {
-        Err(format!(
-            "-addr {text} {what}: it should be host:port, for example login.example.org:22"
-        ))
-    };
+    let wrong =
+        |what: &str| Err(format!("-addr {text} {what}: it should be host:port, for example login.example.org:22"));
     if text.contains("://") {
         return wrong("is a URL");
     }
@@ -216,10 +212,7 @@ fn parse_server(text: &str) -> Result<Server, String> {
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
         return wrong("names no host");
     }
-    Ok(Server {
-        host: host.to_owned(),
-        port: port.map_or(Ok(22), |p| parse_port("the port of -addr", p))?,
-    })
+    Ok(Server { host: host.to_owned(), port: port.map_or(Ok(22), |p| parse_port("the port of -addr", p))? })
 }
 
 fn parse_port(what: &str, text: &str) -> Result<u16, String> {
@@ -230,30 +223,24 @@ fn parse_port(what: &str, text: &str) -> Result<u16, String> {
 }
 
 /// `host:port` is TCP; whatever holds a slash, or ends in no number, is a path.
-fn parse_local(text: &str, home: Option<&Path>) -> Result<Endpoint, String> {
+fn parse_local(text: &str) -> Result<Endpoint, String> {
     let path = text.strip_prefix("unix://").unwrap_or(text);
     let tcp = match path.rsplit_once(':') {
-        Some((host, port)) if !path.contains('/') && port.bytes().all(|b| b.is_ascii_digit()) => {
-            Some((host, port))
-        }
+        Some((host, port)) if !path.contains('/') && port.bytes().all(|b| b.is_ascii_digit()) => Some((host, port)),
         _ => None,
     };
     let Some((host, port)) = tcp else {
-        let path = std::path::absolute(expand(path, home)?).map_err(|e| format!("-lsock {path}: {e}"))?;
+        let path = std::path::absolute(expand_tilde(path)).map_err(|e| format!("-lsock {path}: {e}"))?;
         return Endpoint::unix(&path).map_err(|e| format!("-lsock {e}"));
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let loopback = bare.eq_ignore_ascii_case("localhost")
-        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let loopback = bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     if !loopback {
         return Err(format!(
             "-lsock {text} would offer the service to the network: bind localhost:{port}, or better a Unix socket"
         ));
     }
-    Ok(Endpoint::Tcp {
-        host: bare.to_owned(),
-        port: parse_port("the port of -lsock", port)?,
-    })
+    Ok(Endpoint::Tcp { host: bare.to_owned(), port: parse_port("the port of -lsock", port)? })
 }
 
 /// Durations as Go writes them (`1m30s`, `500ms`); a bare number is seconds.
@@ -286,48 +273,46 @@ mod tests {
     use super::*;
 
     const SEED: [&str; 10] = [
-        "--addr",
+        "-addr",
         "login.hpc.example.org:22",
-        "--user",
+        "-user",
         "interlink",
-        "--keyfile",
+        "-keyfile",
         "~/.ssh/interlink_tunnel",
-        "--lsock",
+        "-lsock",
         "/run/interlink/plugin.sock",
-        "--rport",
+        "-rport",
         "4000",
     ];
 
+    /// `HOME`, as every test runner has it.
+    fn home() -> PathBuf {
+        std::env::var_os("HOME").unwrap().into()
+    }
+
     fn env() -> Environment {
-        Environment {
-            home: Some("/home/me".into()),
-            ..Environment::default()
-        }
+        Environment { home: Some("/home/me".into()), ..Environment::default() }
     }
 
     /// The seed's flags with some replaced (`Some`) or left out (`None`).
     fn settings(changes: &[(&str, Option<&str>)]) -> Result<Settings, String> {
-        let mut args: Vec<(String, String)> = SEED
-            .chunks(2)
-            .map(|c| (c[0].to_owned(), c[1].to_owned()))
-            .collect();
+        let mut args: Vec<(String, String)> = SEED.chunks(2).map(|c| (c[0].to_owned(), c[1].to_owned())).collect();
         for (flag, value) in changes {
             args.retain(|(f, _)| f != flag);
             args.extend(value.map(|v| ((*flag).to_owned(), v.to_owned())));
         }
         let words = args.into_iter().map(|(f, v)| format!("{f}={v}"));
-        Flags::try_parse_from(std::iter::once("ssh-tunnel".to_owned()).chain(words))
-            .map_err(|e| e.to_string())?
-            .settings(&env())
+        let args = std::iter::once("ssh-tunnel".to_owned()).chain(words).map(Into::into);
+        interlink_daemon::flags::try_parse::<Flags>(args).map_err(|stop| format!("{stop:?}"))?.settings(&env())
     }
 
     #[test]
     fn the_six_flags_make_a_forward() {
-        let s = settings(&[("--hostkeyfile", Some("~/hosts"))]).unwrap();
+        let s = settings(&[("-hostkeyfile", Some("~/hosts"))]).unwrap();
         assert_eq!(s.server.to_string(), "login.hpc.example.org:22");
         assert_eq!(s.user, "interlink");
-        assert_eq!(s.key_file, Path::new("/home/me/.ssh/interlink_tunnel"));
-        assert_eq!(s.host_keys, Source::File("/home/me/hosts".into()));
+        assert_eq!(s.key_file, home().join(".ssh/interlink_tunnel"));
+        assert_eq!(s.host_keys, Source::File(home().join("hosts")));
         assert_eq!(s.forward.local.to_string(), "unix:///run/interlink/plugin.sock");
         assert_eq!(s.forward.remote, Remote::Port(4000));
         assert_eq!(s.wait, Duration::from_secs(10));
@@ -337,32 +322,32 @@ mod tests {
     #[test]
     fn missing_and_contradictory_flags_are_named_in_one_sentence() {
         for (changes, expected) in [
-            (vec![("--addr", None)], "-addr is missing"),
-            (vec![("--user", None)], "-user is missing"),
-            (vec![("--user", Some(""))], "-user is missing"),
-            (vec![("--keyfile", None)], "-keyfile is missing"),
-            (vec![("--lsock", None)], "-lsock is missing"),
-            (vec![("--rport", None)], "-rport or -rsock is missing"),
-            (vec![("--rsock", Some("/p.sock"))], "exclude each other"),
-            (vec![("--rport", Some("0"))], "a number from 1 to 65535"),
-            (vec![("--rport", Some("http"))], "a number from 1 to 65535"),
-            (vec![("--rport", None), ("--rsock", Some("~/p.sock"))], "absolute path"),
-            (vec![("--addr", Some("ssh://host"))], "is a URL"),
-            (vec![("--addr", Some("me@host"))], "-user"),
-            (vec![("--addr", Some("host:ssh"))], "a number from 1 to 65535"),
-            (vec![("--addr", Some(":22"))], "names no host"),
-            (vec![("--addr", Some("[::1"))], "lacks a ]"),
-            (vec![("--lsock", Some("0.0.0.0:4000"))], "to the network"),
-            (vec![("--lsock", Some("host.example.org:4000"))], "to the network"),
-            (vec![("--wait", Some("soon"))], "not a duration"),
-            (vec![("--wait", Some("10x"))], "not a duration"),
+            (vec![("-addr", None)], "-addr is missing"),
+            (vec![("-user", None)], "-user is missing"),
+            (vec![("-user", Some(""))], "-user is missing"),
+            (vec![("-keyfile", None)], "-keyfile is missing"),
+            (vec![("-lsock", None)], "-lsock is missing"),
+            (vec![("-rport", None)], "-rport or -rsock is missing"),
+            (vec![("-rsock", Some("/p.sock"))], "exclude each other"),
+            (vec![("-rport", Some("0"))], "a number from 1 to 65535"),
+            (vec![("-rport", Some("http"))], "a number from 1 to 65535"),
+            (vec![("-rport", None), ("-rsock", Some("~/p.sock"))], "absolute path"),
+            (vec![("-addr", Some("ssh://host"))], "is a URL"),
+            (vec![("-addr", Some("me@host"))], "-user"),
+            (vec![("-addr", Some("host:ssh"))], "a number from 1 to 65535"),
+            (vec![("-addr", Some(":22"))], "names no host"),
+            (vec![("-addr", Some("[::1"))], "lacks a ]"),
+            (vec![("-lsock", Some("0.0.0.0:4000"))], "to the network"),
+            (vec![("-lsock", Some("host.example.org:4000"))], "to the network"),
+            (vec![("-wait", Some("soon"))], "not a duration"),
+            (vec![("-wait", Some("10x"))], "not a duration"),
         ] {
             let err = settings(&changes).unwrap_err();
             assert!(err.contains(expected), "{changes:?}: {err}");
             assert!(!err.contains('\n'), "{err}");
         }
         let long = format!("/{}", "x".repeat(107));
-        assert!(settings(&[("--lsock", Some(&long))]).unwrap_err().contains("108 bytes"));
+        assert!(settings(&[("-lsock", Some(&long))]).unwrap_err().contains("108 bytes"));
     }
 
     #[test]
@@ -384,7 +369,7 @@ mod tests {
     fn the_near_end_is_a_path_or_a_loopback_port() {
         let here = std::env::current_dir().unwrap();
         for (text, expected) in [
-            ("~/t.sock", "unix:///home/me/t.sock".to_owned()),
+            ("~/t.sock", format!("unix://{}/t.sock", home().display())),
             ("unix:///run/t.sock", "unix:///run/t.sock".into()),
             ("t.sock", format!("unix://{}/t.sock", here.display())),
             ("/run/a:1", "unix:///run/a:1".into()),
@@ -392,43 +377,32 @@ mod tests {
             ("127.0.0.1:4000", "http://127.0.0.1:4000".into()),
             ("[::1]:4000", "http://[::1]:4000".into()),
         ] {
-            let local = parse_local(text, env().home.as_deref()).unwrap();
+            let local = parse_local(text).unwrap();
             assert_eq!(local.to_string(), expected, "{text}");
         }
     }
 
     #[test]
     fn durations_are_written_as_in_go() {
-        for (text, ms) in [("10s", 10_000), ("500ms", 500), ("1m30s", 90_000), ("2h", 7_200_000), ("7", 7000), ("0", 0)] {
+        for (text, ms) in [("10s", 10_000), ("500ms", 500), ("1m30s", 90_000), ("2h", 7_200_000), ("7", 7000), ("0", 0)]
+        {
             assert_eq!(parse_duration("-wait", text).unwrap(), Duration::from_millis(ms), "{text}");
         }
     }
 
     #[test]
     fn profiling_is_accepted_without_effect() {
-        let s = settings(&[("--pprof", Some("true")), ("--pprof-port", Some("6062"))]).unwrap();
+        let s = settings(&[("-pprof", Some("true")), ("-pprof-port", Some("6062"))]).unwrap();
         assert_eq!(s.ignored, ["-pprof", "-pprof-port"]);
     }
 
     #[test]
     fn new_hosts_go_to_known_hosts_then_to_the_state_directory() {
-        let service = Environment {
-            state_directory: Some("/var/lib/interlink".into()),
-            ..env()
-        };
+        let service = Environment { state_directory: Some("/var/lib/interlink".into()), ..env() };
         for (env, expected) in [
-            (
-                env(),
-                vec!["/home/me/.ssh/known_hosts", "/home/me/.local/state/interlink/known_hosts"],
-            ),
-            (
-                service.clone(),
-                vec!["/home/me/.ssh/known_hosts", "/var/lib/interlink/known_hosts"],
-            ),
-            (
-                Environment { home: None, ..service },
-                vec!["/var/lib/interlink/known_hosts"],
-            ),
+            (env(), vec!["/home/me/.ssh/known_hosts", "/home/me/.local/state/interlink/known_hosts"]),
+            (service.clone(), vec!["/home/me/.ssh/known_hosts", "/var/lib/interlink/known_hosts"]),
+            (Environment { home: None, ..service }, vec!["/var/lib/interlink/known_hosts"]),
         ] {
             let expected: Vec<PathBuf> = expected.into_iter().map(PathBuf::from).collect();
             assert_eq!(records(&env).unwrap(), expected);

@@ -1,7 +1,6 @@
 //! What the command line asks for, checked: from here on nothing can be missing or contradictory.
 
 pub mod flags;
-mod home;
 
 use std::fmt;
 use std::path::PathBuf;

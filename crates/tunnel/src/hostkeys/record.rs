@@ -13,11 +13,7 @@ use russh::keys::PublicKey;
 /// # Errors
 /// When no place could be written: then the host must not be accepted, or the next change of its key
 /// would go unnoticed.
-pub fn record(
-    places: &[PathBuf],
-    name: &str,
-    key: &PublicKey,
-) -> Result<PathBuf, Vec<(PathBuf, String)>> {
+pub fn record(places: &[PathBuf], name: &str, key: &PublicKey) -> Result<PathBuf, Vec<(PathBuf, String)>> {
     let mut tried = Vec::new();
     for place in places {
         match append(place, name, key) {
@@ -32,21 +28,14 @@ fn append(path: &Path, name: &str, key: &PublicKey) -> io::Result<()> {
     if let Some(dir) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     // A last line without its newline would swallow ours.
     let mut last = [b'\n'];
     if file.seek(SeekFrom::End(-1)).is_ok() {
         file.read_exact(&mut last)?;
     }
     let newline = if last == *b"\n" { "" } else { "\n" };
-    let key = PublicKey::new(key.key_data().clone(), "")
-        .to_openssh()
-        .map_err(io::Error::other)?;
+    let key = PublicKey::new(key.key_data().clone(), "").to_openssh().map_err(io::Error::other)?;
     // One write: several programs may append to the file at once.
     file.write_all(format!("{newline}{name} {}\n", key.trim()).as_bytes())?;
     file.sync_all()
@@ -60,9 +49,7 @@ mod tests {
     use super::*;
 
     fn key() -> PublicKey {
-        parse(include_str!("testdata/known_hosts")).lines[0]
-            .key
-            .clone()
+        parse(include_str!("testdata/known_hosts")).lines[0].key.clone()
     }
 
     #[test]
@@ -95,10 +82,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
-        let places = [
-            file.join("home/known_hosts"),
-            dir.path().join("state/known_hosts"),
-        ];
+        let places = [file.join("home/known_hosts"), dir.path().join("state/known_hosts")];
         assert_eq!(record(&places, "login", &key()).unwrap(), places[1]);
         let tried = record(&places[..1], "login", &key()).unwrap_err();
         assert_eq!(tried.len(), 1);

@@ -11,21 +11,11 @@ use super::known_hosts::{Hosts, KnownHosts, Marker, lookup_name};
 /// The host key algorithms this program can verify, best first. No SHA-1.
 pub const SUPPORTED: [Algorithm; 6] = [
     Algorithm::Ed25519,
-    Algorithm::Ecdsa {
-        curve: EcdsaCurve::NistP256,
-    },
-    Algorithm::Ecdsa {
-        curve: EcdsaCurve::NistP384,
-    },
-    Algorithm::Ecdsa {
-        curve: EcdsaCurve::NistP521,
-    },
-    Algorithm::Rsa {
-        hash: Some(HashAlg::Sha512),
-    },
-    Algorithm::Rsa {
-        hash: Some(HashAlg::Sha256),
-    },
+    Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
+    Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
+    Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
+    Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
+    Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
 ];
 
 /// A key on record and where it stands.
@@ -41,24 +31,14 @@ pub struct Recorded {
 
 impl fmt::Display for Recorded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} ({} line {})",
-            describe(&self.key),
-            self.file.display(),
-            self.line
-        )
+        write!(f, "{} ({} line {})", describe(&self.key), self.file.display(), self.line)
     }
 }
 
 /// Type and fingerprint of a key, as `ssh` shows them.
 #[must_use]
 pub fn describe(key: &PublicKey) -> String {
-    format!(
-        "{} {}",
-        key.algorithm().as_str(),
-        key.fingerprint(HashAlg::Sha256)
-    )
+    format!("{} {}", key.algorithm().as_str(), key.fingerprint(HashAlg::Sha256))
 }
 
 /// What the files say about one host.
@@ -96,10 +76,7 @@ impl Trust {
     pub fn gather(files: &[(Arc<Path>, KnownHosts)], host: &str, port: u16) -> Self {
         let name = lookup_name(host, port);
         let plain = lookup_name(host, 22);
-        let mut trust = Self {
-            name,
-            ..Self::default()
-        };
+        let mut trust = Self { name, ..Self::default() };
         for (file, known) in files {
             for line in &known.lines {
                 let exact = line.hosts.matches(&trust.name);
@@ -107,11 +84,7 @@ impl Trust {
                 if !exact && !portless {
                     continue;
                 }
-                let recorded = Recorded {
-                    key: line.key.clone(),
-                    file: Arc::clone(file),
-                    line: line.number,
-                };
+                let recorded = Recorded { key: line.key.clone(), file: Arc::clone(file), line: line.number };
                 match line.marker {
                     Marker::Revoked => trust.revoked.push(recorded),
                     Marker::CertAuthority => trust.authorities += 1,
@@ -134,11 +107,7 @@ impl Trust {
         if self.known.iter().chain(&self.without_port).any(|r| same(&r)) {
             return Verdict::Trusted;
         }
-        if self.known.is_empty() {
-            Verdict::Unknown
-        } else {
-            Verdict::Changed(self.known.clone())
-        }
+        if self.known.is_empty() { Verdict::Unknown } else { Verdict::Changed(self.known.clone()) }
     }
 
     /// Every key that would be accepted.
@@ -180,7 +149,7 @@ pub enum Refusal {
         /// The host as the files call it.
         name: String,
         /// The key it offered.
-        offered: PublicKey,
+        offered: String,
         /// The keys on record.
         recorded: Vec<Recorded>,
     },
@@ -189,7 +158,7 @@ pub enum Refusal {
         /// The host as the files call it.
         name: String,
         /// The line that revokes it.
-        recorded: Recorded,
+        recorded: Box<Recorded>,
     },
     /// It offered a certificate although only keys were asked for.
     Certificate {
@@ -201,7 +170,7 @@ pub enum Refusal {
         /// The host as the files call it.
         name: String,
         /// The key it offered.
-        offered: PublicKey,
+        offered: String,
         /// What each place said.
         tried: Vec<(PathBuf, String)>,
     },
@@ -212,13 +181,8 @@ impl Refusal {
     #[must_use]
     pub fn cause(&self) -> String {
         match self {
-            Self::Changed {
-                name,
-                offered,
-                recorded,
-            } => format!(
-                "the host key of {name} is not the one on record: the server has {}, expected was {}",
-                describe(offered),
+            Self::Changed { name, offered, recorded } => format!(
+                "the host key of {name} is not the one on record: the server has {offered}, expected was {}",
                 join(recorded, " or ")
             ),
             Self::Revoked { name, recorded } => {
@@ -227,18 +191,10 @@ impl Refusal {
             Self::Certificate { name } => {
                 format!("{name} answered with a host certificate, which is not supported")
             }
-            Self::CannotRecord {
-                name,
-                offered,
-                tried,
-            } => format!(
+            Self::CannotRecord { name, offered, tried } => format!(
                 "{name} is not known and its key {} can't be recorded: {}",
-                describe(offered),
-                tried
-                    .iter()
-                    .map(|(path, err)| format!("{}: {err}", path.display()))
-                    .collect::<Vec<_>>()
-                    .join("; ")
+                offered,
+                tried.iter().map(|(path, err)| format!("{}: {err}", path.display())).collect::<Vec<_>>().join("; ")
             ),
         }
     }
@@ -248,9 +204,7 @@ impl Refusal {
     pub fn remedy(&self) -> String {
         match self {
             Self::Changed { name, recorded, .. } => {
-                let file = recorded
-                    .first()
-                    .map_or_else(String::new, |r| format!(" -f {}", r.file.display()));
+                let file = recorded.first().map_or_else(String::new, |r| format!(" -f {}", r.file.display()));
                 format!(
                     "ask the site whether it has a new key; if so, remove the old one (ssh-keygen -R '{name}'{file}) and \
                      add the announced one; if not, somebody may be listening in"
@@ -261,9 +215,7 @@ impl Refusal {
                 recorded.line,
                 recorded.file.display()
             ),
-            Self::Certificate { .. } => {
-                "give the server's plain key with -hostkeyfile (ssh-keyscan prints it)".into()
-            }
+            Self::Certificate { .. } => "give the server's plain key with -hostkeyfile (ssh-keyscan prints it)".into(),
             Self::CannotRecord { .. } => {
                 "make one of these places writable, or give the key with -hostkeyfile (ssh-keyscan prints it)".into()
             }
@@ -272,11 +224,7 @@ impl Refusal {
 }
 
 fn join(recorded: &[Recorded], by: &str) -> String {
-    recorded
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(by)
+    recorded.iter().map(ToString::to_string).collect::<Vec<_>>().join(by)
 }
 
 #[cfg(test)]
@@ -322,18 +270,10 @@ mod tests {
 
     #[test]
     fn only_algorithms_of_keys_at_hand_are_offered() {
-        let names = |t: Trust| -> Vec<String> {
-            t.algorithms().iter().map(ToString::to_string).collect()
-        };
+        let names = |t: Trust| -> Vec<String> { t.algorithms().iter().map(ToString::to_string).collect() };
         let rsa = format!("host ssh-rsa {}", rsa_blob());
-        assert_eq!(
-            names(trust(&rsa, "host", 22)),
-            ["rsa-sha2-512", "rsa-sha2-256"]
-        );
-        assert_eq!(
-            names(trust(PLAIN, "login.example.org", 22)),
-            ["ssh-ed25519"]
-        );
+        assert_eq!(names(trust(&rsa, "host", 22)), ["rsa-sha2-512", "rsa-sha2-256"]);
+        assert_eq!(names(trust(PLAIN, "login.example.org", 22)), ["ssh-ed25519"]);
         assert_eq!(names(trust(PLAIN, "elsewhere.test", 22)).len(), 6);
     }
 
@@ -349,28 +289,12 @@ mod tests {
         let Verdict::Changed(recorded) = trust.verdict(&offered) else {
             panic!("not changed");
         };
-        let refusal = Refusal::Changed {
-            name: trust.name,
-            offered,
-            recorded,
-        };
+        let refusal = Refusal::Changed { name: trust.name, offered: describe(&offered), recorded };
         // As `ssh-keygen -lf` shows them.
         let cause = refusal.cause();
-        assert!(
-            cause.contains("SHA256:GvKOJMUVbFuDsAxsKw/yn06HVcQd05kGWf5eVAqSgUY"),
-            "{cause}"
-        );
-        assert!(
-            cause.contains("SHA256:UHR/IUePah2JqGG33xas6jXa7vlzwOq9wCSDX+DozPU (kh line 1)"),
-            "{cause}"
-        );
-        assert!(
-            refusal
-                .remedy()
-                .contains("ssh-keygen -R 'login.example.org' -f kh"),
-            "{}",
-            refusal.remedy()
-        );
+        assert!(cause.contains("SHA256:GvKOJMUVbFuDsAxsKw/yn06HVcQd05kGWf5eVAqSgUY"), "{cause}");
+        assert!(cause.contains("SHA256:UHR/IUePah2JqGG33xas6jXa7vlzwOq9wCSDX+DozPU (kh line 1)"), "{cause}");
+        assert!(refusal.remedy().contains("ssh-keygen -R 'login.example.org' -f kh"), "{}", refusal.remedy());
     }
 
     #[test]

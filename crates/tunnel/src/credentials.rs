@@ -1,0 +1,141 @@
+//! The key that logs in and the keys that the server may have, read from their files again and again.
+//!
+//! The first reading must succeed; a later one that fails leaves what was there before and says so once.
+
+use std::sync::Arc;
+
+use interlink_daemon::Failure;
+
+use crate::config::Settings;
+use crate::hostkeys::HostKeys;
+use crate::identity::Identity;
+
+/// What the files held when they could last be read.
+#[derive(Debug)]
+pub struct Credentials {
+    settings: Settings,
+    identity: Identity,
+    host_keys: Arc<HostKeys>,
+    /// The last complaint and the last warnings, so that they are not repeated with every attempt.
+    said: Vec<String>,
+}
+
+impl Credentials {
+    /// Reads the files for the first time.
+    ///
+    /// # Errors
+    /// [`Failure`] that a person must mend.
+    pub fn load(settings: &Settings) -> Result<Self, Failure> {
+        let (identity, host_keys) = read(settings).map_err(Failure::config)?;
+        let mut credentials =
+            Self { settings: settings.clone(), identity, host_keys: Arc::new(host_keys), said: Vec::new() };
+        credentials.say(credentials.host_keys.warnings.clone());
+        Ok(credentials)
+    }
+
+    /// Reads the files again before an attempt to connect.
+    pub fn refresh(&mut self) {
+        match read(&self.settings) {
+            Ok((identity, host_keys)) => {
+                self.say(host_keys.warnings.clone());
+                self.identity = identity;
+                self.host_keys = Arc::new(host_keys);
+            }
+            Err(err) => self.say(vec![format!("{err}; going on with what was read before")]),
+        }
+    }
+
+    /// Reads the files again because a person asked for it, and always says what came of it.
+    pub fn reload(&mut self) {
+        self.said.clear();
+        self.refresh();
+        tracing::info!(
+            key = self.identity.describe(),
+            "read the key and host key files again; they count from the next connection on"
+        );
+    }
+
+    /// The key that logs in.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The keys that the server may have.
+    #[must_use]
+    pub fn host_keys(&self) -> Arc<HostKeys> {
+        Arc::clone(&self.host_keys)
+    }
+
+    fn say(&mut self, words: Vec<String>) {
+        for word in words.iter().filter(|w| !self.said.contains(w)) {
+            tracing::warn!("{word}");
+        }
+        self.said = words;
+    }
+}
+
+fn read(settings: &Settings) -> Result<(Identity, HostKeys), String> {
+    let identity = Identity::load(&settings.key_file).map_err(|err| err.to_string())?;
+    let server = &settings.server;
+    let host_keys = HostKeys::load(&settings.host_keys, &server.host, server.port).map_err(|err| err.to_string())?;
+    Ok((identity, host_keys))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::process::Command;
+    use std::time::Duration;
+
+    use interlink_transport::Endpoint;
+
+    use super::*;
+    use crate::config::{Forward, Remote, Server};
+    use crate::hostkeys::Source;
+
+    fn settings(dir: &Path) -> Settings {
+        let key_file = dir.join("key");
+        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key_file).status();
+        assert!(made.unwrap().success());
+        fs::copy(dir.join("key.pub"), dir.join("hosts")).unwrap();
+        Settings {
+            server: Server { host: "login".into(), port: 22 },
+            user: "me".into(),
+            key_file,
+            host_keys: Source::File(dir.join("hosts")),
+            forward: Forward { local: Endpoint::unix(&dir.join("t.sock")).unwrap(), remote: Remote::Port(4000) },
+            connect_timeout: Duration::from_secs(1),
+            wait: Duration::from_secs(1),
+            state_socket: None,
+            verbose: false,
+            ignored: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_file_that_went_bad_leaves_what_was_read_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(dir.path());
+        let mut credentials = Credentials::load(&settings).unwrap();
+        let before = credentials.identity().describe();
+        fs::write(&settings.key_file, "").unwrap();
+        fs::write(dir.path().join("hosts"), "").unwrap();
+        credentials.reload();
+        assert_eq!(credentials.identity().describe(), before);
+        assert_eq!(credentials.host_keys().trust().known.len(), 1);
+        assert_eq!(Credentials::load(&settings).unwrap_err().code, 78);
+    }
+
+    #[test]
+    fn a_new_key_counts_after_a_reload() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut credentials = Credentials::load(&settings(dir.path())).unwrap();
+        let before = credentials.identity().describe();
+        fs::remove_file(dir.path().join("key")).unwrap();
+        settings(dir.path());
+        credentials.refresh();
+        assert_ne!(credentials.identity().describe(), before);
+    }
+}

@@ -1,0 +1,230 @@
+//! Bytes both ways between a local connection and a channel.
+//!
+//! The two directions end on their own: the end of one is passed on (shutdown ↔ EOF) while the other goes on. The
+//! channel is closed when both ended, when either side broke, and always exactly once.
+
+use std::cell::RefCell;
+use std::future::{pending, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+
+use bytes::Bytes;
+use interlink_transport::Stream;
+use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::backlog::{Backlog, STALL};
+
+/// Read from a client at once: two packets of what OpenSSH accepts.
+const READ: usize = 64 << 10;
+
+thread_local! {
+    /// Where reads land before their exact size is known, so that a thousand idle connections hold no buffer.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Both sides said so.
+    Finished,
+    /// The client is gone.
+    ClientBroke,
+    /// The client stopped reading, see [`super::backlog`].
+    Stalled,
+    /// The session is gone.
+    SessionLost,
+}
+
+/// Carries bytes until both directions ended.
+pub async fn splice(stream: Stream, channel: Channel<Msg>) -> End {
+    match stream {
+        Stream::Unix(stream) => {
+            let (mut reader, mut writer) = stream.into_split();
+            run(&mut reader, &mut writer, channel).await
+        }
+        Stream::Tcp(stream) => {
+            let (mut reader, mut writer) = stream.into_split();
+            let end = run(&mut reader, &mut writer, channel).await;
+            if end != End::Finished {
+                // A plain close would look like the proper end of the data.
+                let reset = libc::linger { l_onoff: 1, l_linger: 0 };
+                let _ = setsockopt(writer.as_ref(), sockopt::Linger, &reset);
+            }
+            // Dropping a writer alone would send a proper end first.
+            writer.forget();
+            end
+        }
+    }
+}
+
+/// How the direction towards the server ended.
+enum Upload {
+    /// The client's end was passed on.
+    Ended,
+    /// The client is gone.
+    ClientBroke,
+    /// The session is gone.
+    SessionLost,
+}
+
+/// How the direction towards the client ended.
+enum Download {
+    /// The server closed the channel, and the client has everything.
+    Ended,
+    /// The client stopped reading.
+    Stalled,
+    /// The client closed its reading side.
+    NobodyReads,
+    /// The session is gone.
+    SessionLost,
+}
+
+async fn run<R, W>(reader: &mut R, writer: &mut W, channel: Channel<Msg>) -> End
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let (mut from_server, to_server) = channel.split();
+    // Keeps its permit: told before or after the download asks, it is heard.
+    let uploaded = Notify::new();
+    let end = {
+        let up = upload(reader, &to_server);
+        let down = async {
+            match download(&mut from_server, writer).await {
+                Download::Ended => End::Finished,
+                Download::Stalled => End::Stalled,
+                Download::SessionLost => End::SessionLost,
+                // Either the client is gone, which the upload tells, or it only wants to send.
+                Download::NobodyReads => tokio::select! {
+                    end = discard(&mut from_server) => end,
+                    () = uploaded.notified() => End::ClientBroke,
+                },
+            }
+        };
+        tokio::pin!(up, down);
+        let mut sending = true;
+        loop {
+            tokio::select! {
+                ended = &mut up, if sending => match ended {
+                    Upload::Ended => {
+                        sending = false;
+                        uploaded.notify_one();
+                    }
+                    Upload::ClientBroke => break End::ClientBroke,
+                    Upload::SessionLost => break End::SessionLost,
+                },
+                // The server closes a channel once both directions ended: that is the end of the connection.
+                end = &mut down => break end,
+            }
+        }
+    };
+    if end == End::ClientBroke || end == End::Stalled {
+        // The session may be gone by now, and the channel with it.
+        let _ = to_server.close().await;
+    }
+    end
+}
+
+/// Client to server, until the client ends.
+async fn upload<R: AsyncRead + Unpin>(reader: &mut R, to_server: &ChannelWriteHalf<Msg>) -> Upload {
+    loop {
+        match read_chunk(reader).await {
+            Ok(chunk) if chunk.is_empty() => {
+                return if to_server.eof().await.is_ok() { Upload::Ended } else { Upload::SessionLost };
+            }
+            // Waits for the server's window: that is the brake on a client faster than the service.
+            Ok(chunk) => {
+                if to_server.data_bytes(chunk).await.is_err() {
+                    return Upload::SessionLost;
+                }
+            }
+            Err(_) => return Upload::ClientBroke,
+        }
+    }
+}
+
+/// Server to client, until the server closes the channel.
+async fn download<W: AsyncWrite + Unpin>(from_server: &mut ChannelReadHalf, writer: &mut W) -> Download {
+    let mut backlog = Backlog::default();
+    let (mut eof, mut closed, mut passed_on) = (false, false, false);
+    let mut last_taken = Instant::now();
+    loop {
+        if backlog.is_empty() {
+            if (eof || closed) && !passed_on {
+                passed_on = true;
+                // A client that is gone already needs no end.
+                let _ = writer.shutdown().await;
+            }
+            if closed {
+                return Download::Ended;
+            }
+        }
+        let stalled = async {
+            if backlog.is_full() {
+                sleep_until(last_taken + STALL).await;
+            } else {
+                pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            taken = write_some(writer, &backlog), if !backlog.is_empty() => match taken {
+                Ok(taken) => {
+                    last_taken = Instant::now();
+                    backlog.advance(taken);
+                }
+                Err(_) => return Download::NobodyReads,
+            },
+            message = from_server.wait(), if !closed && !backlog.is_full() => match message {
+                Some(ChannelMsg::Data { data }) => {
+                    if backlog.is_empty() {
+                        last_taken = Instant::now();
+                    }
+                    backlog.push(data);
+                }
+                Some(ChannelMsg::Eof) => eof = true,
+                Some(ChannelMsg::Close) => closed = true,
+                Some(_) => {}
+                None => return Download::SessionLost,
+            },
+            () = stalled => return Download::Stalled,
+        }
+    }
+}
+
+/// Takes what nobody wants until the server closes the channel.
+async fn discard(from_server: &mut ChannelReadHalf) -> End {
+    loop {
+        match from_server.wait().await {
+            Some(ChannelMsg::Close) => return End::Finished,
+            Some(_) => {}
+            None => return End::SessionLost,
+        }
+    }
+}
+
+/// What the client has for us; empty at its end.
+async fn read_chunk<R: AsyncRead + Unpin>(reader: &mut R) -> io::Result<Bytes> {
+    poll_fn(|cx| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buf = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *reader).poll_read(cx, &mut buf))?;
+            Poll::Ready(Ok(Bytes::copy_from_slice(buf.filled())))
+        })
+    })
+    .await
+}
+
+async fn write_some<W: AsyncWrite + Unpin>(writer: &mut W, backlog: &Backlog) -> io::Result<usize> {
+    match writer.write_vectored(&backlog.slices()).await {
+        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+        other => other,
+    }
+}

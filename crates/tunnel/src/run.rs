@@ -1,0 +1,109 @@
+//! The program from its settings to its end.
+
+use std::time::Duration;
+
+use interlink_daemon::{Failure, HopHandle, Signals, StateServer, notify, paths};
+use interlink_transport::{BindError, Endpoint, Listener};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Settings;
+use crate::credentials::Credentials;
+use crate::forward::{self, Patience};
+use crate::session::{self, link::Link};
+use crate::state;
+
+/// How long open connections may go on after SIGTERM. Half of what the API and the kubelet in front need to notice, and
+/// far below systemd's own limit of 90 s.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Runs the tunnel until a signal ends it.
+///
+/// # Errors
+/// [`Failure`] for what a person must mend: key, host keys, a socket in use.
+pub async fn run(settings: Settings) -> Result<(), Failure> {
+    let signals = Signals::install()?;
+    if !settings.ignored.is_empty() {
+        tracing::warn!("{} without effect: this program has no profiler to start", settings.ignored.join(", "));
+    }
+    allow_many_descriptors();
+    let credentials = Credentials::load(&settings)?;
+    let state_socket = match &settings.state_socket {
+        Some(path) => std::path::absolute(path).map_err(|err| Failure::config(format!("-state: {err}")))?,
+        None => paths::runtime_dir()?.join("ssh-tunnel.state"),
+    };
+    let listener = Listener::bind(&settings.forward.local).await.map_err(|err| in_the_way(&settings, &err))?;
+    let handle = HopHandle::new("ssh-tunnel", "tunnel");
+    handle.detail("server", settings.server.to_string());
+    handle.detail("listens", settings.forward.local.to_string());
+    handle.detail("forwardsTo", settings.forward.remote.to_string());
+    // Its own end comes last, so that the drain can be watched.
+    let told = CancellationToken::new();
+    StateServer::start(&state_socket, &handle, told.clone()).await?;
+    tracing::info!(
+        state = %state_socket.display(),
+        key = credentials.identity().describe(),
+        "listening on {}, to be carried to {} on {} as {}",
+        listener.endpoint(),
+        settings.forward.remote,
+        settings.server,
+        settings.user
+    );
+    notify::ready();
+
+    let link = watch::Sender::new(Link::Connecting);
+    let patience = Patience { outage: settings.wait, open: settings.connect_timeout };
+    let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
+    let stop = &signals.shutdown;
+    tokio::join!(
+        session::keep_up(&settings, credentials, &link, signals.reload.clone(), stop),
+        forward::accept(listener, link.subscribe(), patience, &connections, stop, &cut),
+        state::tell(&settings, &handle, link.subscribe(), stop),
+    );
+
+    connections.close();
+    if timeout(DRAIN, connections.wait()).await.is_err() {
+        tracing::info!(open = connections.len(), "cutting the connections that are still open");
+        cut.cancel();
+        connections.wait().await;
+    }
+    if let Link::Up(live) = link.send_replace(Link::Connecting) {
+        live.close().await;
+    }
+    told.cancel();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A thousand connections need more than the usual 1024 descriptors; the hard limit is ours to use.
+fn allow_many_descriptors() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(err) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::debug!(%err, "keeping the limit of {soft} descriptors");
+    }
+}
+
+/// Names the owner and both ways out: one path can't have two owners, and who followed a guide may have meant the other
+/// direction.
+fn in_the_way(settings: &Settings, err: &BindError) -> Failure {
+    match (err, &settings.forward.local) {
+        (BindError::InUse { owner, .. }, Endpoint::Unix(path)) => {
+            let own =
+                ["plugin.sock", "tunnel.sock"].map(|name| path.with_file_name(name)).into_iter().find(|p| p != path);
+            let own = own.unwrap_or_else(|| path.clone());
+            Failure::config(format!(
+                "-lsock {path} belongs to {owner}, which listens there already: give the tunnel a path of its own \
+                 (-lsock {own}) and let its client dial that (SidecarURL: unix://{own}); if instead connections from the \
+                 server should reach {owner}, the tunnel has to run in reverse, which this version can't do",
+                path = path.display(),
+                own = own.display(),
+            ))
+        }
+        _ => Failure::config(format!("-lsock: {err}")),
+    }
+}

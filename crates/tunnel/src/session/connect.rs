@@ -1,0 +1,142 @@
+//! From nothing to a session that is logged in and may forward: dial, shake hands, log in, probe.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::{self, AuthResult};
+use russh::keys::{Algorithm, PrivateKeyWithHashAlg};
+use russh::{MethodSet, Preferred, SshId, cipher, compression};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::dial::dial;
+use super::fault::Fault;
+use super::gatekeeper::{Broken, Gatekeeper};
+use super::live::{Cut, Live, OpenError};
+use crate::config::Settings;
+use crate::hostkeys::HostKeys;
+use crate::identity::{Identity, rsa_hash};
+
+/// What the server may send on one channel before we acknowledge: a link of 100 MB/s and 40 ms round-trip full.
+const WINDOW: u32 = 4 << 20;
+/// The largest packet asked for; what OpenSSH uses.
+const PACKET: u32 = 32 << 10;
+/// Messages of one channel that may wait in the library. Ours are taken out at once, see [`crate::forward`].
+const CHANNEL_MESSAGES: usize = 32;
+/// An idle connection is asked for a sign of life this often …
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// … and given up when this many go unanswered: 40 seconds after the last sign of life.
+const KEEPALIVES: usize = 3;
+/// The last resort, also during a key exchange, when no keepalives are sent.
+const SILENCE: Duration = Duration::from_secs(44);
+
+/// Establishes a session. The receiver tells why it ended, in words.
+pub(super) async fn connect(
+    settings: &Settings,
+    identity: &Identity,
+    host_keys: Arc<HostKeys>,
+) -> Result<(Arc<Live>, oneshot::Receiver<String>), Fault> {
+    let (server, limit) = (&settings.server, settings.connect_timeout);
+    let (stream, peer) = dial(server, limit).await?;
+    let late = |step| Fault::timeout(server, step, limit);
+    let io = |err| Fault::tcp(server, Some(peer), &err);
+    let stream = stream.into_std().map_err(io)?;
+    let link = Cut::new(stream.try_clone().map_err(io)?);
+    let stream = tokio::net::TcpStream::from_std(stream).map_err(io)?;
+
+    let config = Arc::new(client_config(host_keys.trust().algorithms()));
+    let (ended, end) = oneshot::channel();
+    let gatekeeper = Gatekeeper { host_keys, ended: Some(ended) };
+    let mut handle = timeout(limit, client::connect_stream(config, stream, gatekeeper))
+        .await
+        .map_err(|_| late("the handshake"))?
+        .map_err(|broken| match broken {
+            Broken::Ssh(err) => Fault::handshake(server, &err),
+            Broken::HostKey(refusal) => Fault::host_key(&refusal),
+        })?;
+    timeout(limit, log_in(settings, identity, &mut handle)).await.map_err(|_| late("logging in"))??;
+
+    let live = Arc::new(Live::new(handle, peer, settings.forward.remote.clone(), link));
+    match live.open(limit).await {
+        Ok(probe) => {
+            let _ = probe.close().await;
+        }
+        Err(OpenError::Forbidden) => {
+            live.close().await;
+            return Err(Fault::forbidden(server, &settings.forward.remote));
+        }
+        Err(OpenError::Lost) => return Err(Fault::lost(server, "right after logging in")),
+        // The session is good; what is behind it is told by its state.
+        Err(OpenError::Refused | OpenError::Server(_) | OpenError::Timeout) => {}
+    }
+    Ok((live, end))
+}
+
+fn client_config(host_key_algorithms: Vec<Algorithm>) -> client::Config {
+    client::Config {
+        client_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-interlink_", env!("CARGO_PKG_VERSION")))),
+        window_size: WINDOW,
+        maximum_packet_size: PACKET,
+        channel_buffer_size: CHANNEL_MESSAGES,
+        keepalive_interval: Some(KEEPALIVE),
+        keepalive_max: KEEPALIVES,
+        inactivity_timeout: Some(SILENCE),
+        nodelay: true,
+        preferred: Preferred {
+            key: Cow::Owned(host_key_algorithms),
+            cipher: Cow::Borrowed(ciphers()),
+            compression: Cow::Borrowed(&[compression::NONE]),
+            ..Preferred::DEFAULT
+        },
+        ..client::Config::default()
+    }
+}
+
+/// AES-GCM first where the processor computes it, ChaCha20-Poly1305 first elsewhere.
+fn ciphers() -> &'static [cipher::Name] {
+    const GCM_FIRST: &[cipher::Name] = &[
+        cipher::AES_256_GCM,
+        cipher::CHACHA20_POLY1305,
+        cipher::AES_256_CTR,
+        cipher::AES_192_CTR,
+        cipher::AES_128_CTR,
+    ];
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    let fast = std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    let fast = std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+    let fast = false;
+    if fast { GCM_FIRST } else { &PLAIN_FIRST }
+}
+
+const PLAIN_FIRST: [cipher::Name; 5] =
+    [cipher::CHACHA20_POLY1305, cipher::AES_256_GCM, cipher::AES_256_CTR, cipher::AES_192_CTR, cipher::AES_128_CTR];
+
+async fn log_in(
+    settings: &Settings,
+    identity: &Identity,
+    handle: &mut client::Handle<Gatekeeper>,
+) -> Result<(), Fault> {
+    let ended = |err: &russh::Error| Fault::handshake(&settings.server, err);
+    let hash = if identity.key.algorithm().is_rsa() {
+        let announced = handle.best_supported_rsa_hash().await.map_err(|err| ended(&err))?;
+        Some(rsa_hash(announced).ok_or_else(|| Fault::rsa_sha1(settings))?)
+    } else {
+        None
+    };
+    let key = PrivateKeyWithHashAlg::new(Arc::clone(&identity.key), hash);
+    match handle.authenticate_publickey(&settings.user, key).await.map_err(|err| ended(&err))? {
+        AuthResult::Success => Ok(()),
+        // The library reports the end of the session as a failure without methods.
+        AuthResult::Failure { remaining_methods, .. }
+            if remaining_methods == MethodSet::empty() && handle.is_closed() =>
+        {
+            Err(ended(&russh::Error::HUP))
+        }
+        AuthResult::Failure { remaining_methods, partial_success } => {
+            Err(Fault::login(settings, &identity.describe(), &remaining_methods, partial_success))
+        }
+    }
+}

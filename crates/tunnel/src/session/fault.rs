@@ -1,0 +1,232 @@
+//! What can keep a connection from coming up or end it, in the words of the person who must deal with it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use russh::{AlgorithmKind, MethodSet};
+
+use crate::backoff::Pace;
+use crate::config::{Remote, Server, Settings};
+use crate::hostkeys::verify::Refusal;
+
+/// A reason for the tunnel to be down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What happened.
+    pub cause: String,
+    /// What can be done about it.
+    pub remedy: String,
+    /// How soon it is worth another attempt.
+    pub pace: Pace,
+}
+
+impl Fault {
+    fn eager(cause: String, remedy: impl Into<String>) -> Self {
+        Self { cause, remedy: remedy.into(), pace: Pace::Eager }
+    }
+
+    fn patient(cause: String, remedy: impl Into<String>) -> Self {
+        Self { cause, remedy: remedy.into(), pace: Pace::Patient }
+    }
+
+    /// The server's name leads nowhere.
+    #[must_use]
+    pub fn resolve(server: &Server, err: &io::Error) -> Self {
+        Self::eager(
+            format!("the name {} can't be resolved ({err})", server.host),
+            "check the spelling of -addr and the DNS of this machine",
+        )
+    }
+
+    /// No address of the server could be connected to.
+    #[must_use]
+    pub fn tcp(server: &Server, addr: Option<SocketAddr>, err: &io::Error) -> Self {
+        let at = match addr {
+            Some(addr) if addr.ip().to_string() != server.host => format!("{server} ({})", addr.ip()),
+            _ => server.to_string(),
+        };
+        let remedy = match err.kind() {
+            io::ErrorKind::ConnectionRefused => "sshd is not running there, or listens on another port",
+            _ => "check the network and the firewalls on the way to it",
+        };
+        Self::eager(format!("{at} can't be connected to ({err})"), remedy)
+    }
+
+    /// A step took too long.
+    #[must_use]
+    pub fn timeout(server: &Server, step: &str, after: Duration) -> Self {
+        Self::eager(
+            format!("{step} with {server} took longer than {after:?}"),
+            "check the network and the load of the server; -connect-timeout gives it more time",
+        )
+    }
+
+    /// The handshake failed.
+    #[must_use]
+    pub fn handshake(server: &Server, err: &russh::Error) -> Self {
+        match err {
+            russh::Error::Version => {
+                Self::eager(format!("{server} does not speak SSH"), "check the port of -addr: it must be that of sshd")
+            }
+            russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, ours, theirs } => Self::patient(
+                format!(
+                    "the keys on record for {server} are of the types {}, the server has {}",
+                    ours.join(", "),
+                    theirs.join(", ")
+                ),
+                "compare the server's keys (ssh-keyscan) with the site's announcement and put them on record",
+            ),
+            russh::Error::NoCommonAlgo { kind, ours, theirs } => Self::patient(
+                format!(
+                    "{server} and this program have no {kind:?} algorithm in common (ours: {}; the server's: {})",
+                    ours.join(", "),
+                    theirs.join(", ")
+                ),
+                "the server's software is too old, or its configuration allows too little",
+            ),
+            russh::Error::WrongServerSig => Self::patient(
+                format!("{server} could not prove that it holds its host key"),
+                "somebody may be listening in: ask the site",
+            ),
+            err => Self::eager(
+                format!("{server} ended the handshake ({err})"),
+                "its log says why; often it is overloaded (MaxStartups) or bans this address for a while",
+            ),
+        }
+    }
+
+    /// The server's host key is not acceptable.
+    #[must_use]
+    pub fn host_key(refusal: &Refusal) -> Self {
+        Self::patient(refusal.cause(), refusal.remedy())
+    }
+
+    /// The server did not let us in.
+    #[must_use]
+    pub fn login(settings: &Settings, key: &str, accepts: &MethodSet, partial: bool) -> Self {
+        let Settings { server, user, key_file, .. } = settings;
+        let key_file = key_file.display();
+        if partial {
+            return Self::patient(
+                format!("{server} accepted the key {key_file} for {user} but wants a second factor"),
+                "ask the site for an account or an address range that logs in by key alone",
+            );
+        }
+        let accepts = accepts.iter().map(<&'static str>::from).collect::<Vec<_>>().join(", ");
+        let accepts = if accepts.is_empty() { String::new() } else { format!("; it accepts {accepts}") };
+        Self::patient(
+            format!("{server} refused the key {key_file} ({key}) for user {user}{accepts}"),
+            format!(
+                "add the public key (ssh-keygen -y -f {key_file}) to ~{user}/.ssh/authorized_keys on the server, and check \
+                 that its directories are writable by {user} alone and that sshd lets {user} in"
+            ),
+        )
+    }
+
+    /// The server takes SHA-1 signatures only.
+    #[must_use]
+    pub fn rsa_sha1(settings: &Settings) -> Self {
+        Self::patient(
+            format!(
+                "{} takes only SHA-1 signatures of RSA keys, which are forgeable, so {} can't log in",
+                settings.server,
+                settings.key_file.display()
+            ),
+            "use an Ed25519 or ECDSA key",
+        )
+    }
+
+    /// The server forbids the forward that this tunnel is for.
+    #[must_use]
+    pub fn forbidden(server: &Server, remote: &Remote) -> Self {
+        match remote {
+            Remote::Port(port) => Self::patient(
+                format!("{server} forbids forwarding to localhost:{port} and 127.0.0.1:{port}"),
+                format!(
+                    "in its sshd_config, AllowTcpForwarding must be yes or local, DisableForwarding no, and PermitOpen must have \
+                     localhost:{port} (sshd -T -C user=… shows the effective values); in authorized_keys, the key must not be \
+                     no-port-forwarding or restrict without port-forwarding, and its permitopen must have localhost:{port}"
+                ),
+            ),
+            Remote::Socket(path) => Self::patient(
+                format!("{server} forbids forwarding to the socket {path}"),
+                "in its sshd_config, AllowStreamLocalForwarding must be yes or local, AllowTcpForwarding must not be no, DisableForwarding \
+                 no, and PermitOpen unset (sshd -T -C user=… shows the effective values); in authorized_keys, the key must have no \
+                 permitopen and not be no-port-forwarding or restrict without port-forwarding",
+            ),
+        }
+    }
+
+    /// The connection was up and ended.
+    #[must_use]
+    pub fn lost(server: &Server, why: &str) -> Self {
+        Self::eager(
+            format!("the connection to {server} was lost ({why})"),
+            "none needed if it comes back: the server restarted, or the network was interrupted",
+        )
+    }
+}
+
+/// What an ended session says, in words.
+#[must_use]
+pub(super) fn end_in_words(err: &russh::Error) -> String {
+    match err {
+        russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout => "it no longer answers".into(),
+        russh::Error::HUP | russh::Error::Disconnect => "the server closed it".into(),
+        russh::Error::IO(err) if err.kind() == io::ErrorKind::UnexpectedEof => "the server closed it".into(),
+        russh::Error::IO(err) if err.kind() == io::ErrorKind::TimedOut => "it no longer answers".into(),
+        err => err.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server() -> Server {
+        Server { host: "login".into(), port: 2222 }
+    }
+
+    #[test]
+    fn each_fault_names_its_step_and_what_helps() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let no_key = russh::Error::NoCommonAlgo {
+            kind: AlgorithmKind::Key,
+            ours: vec!["ssh-ed25519".into()],
+            theirs: vec!["rsa-sha2-512".into()],
+        };
+        for (fault, cause, remedy, pace) in [
+            (
+                Fault::resolve(&server(), &io::Error::other("no such name")),
+                "login can't be resolved",
+                "DNS",
+                Pace::Eager,
+            ),
+            (
+                Fault::tcp(&server(), Some(([192, 0, 2, 1], 2222).into()), &refused),
+                "login:2222 (192.0.2.1) can't be connected to",
+                "sshd is not running",
+                Pace::Eager,
+            ),
+            (Fault::handshake(&server(), &russh::Error::Version), "does not speak SSH", "port", Pace::Eager),
+            (Fault::handshake(&server(), &no_key), "of the types ssh-ed25519", "ssh-keyscan", Pace::Patient),
+            (
+                Fault::forbidden(&server(), &Remote::Port(4000)),
+                "localhost:4000 and 127.0.0.1:4000",
+                "AllowTcpForwarding",
+                Pace::Patient,
+            ),
+            (
+                Fault::forbidden(&server(), &Remote::Socket("/p.sock".into())),
+                "/p.sock",
+                "AllowStreamLocalForwarding",
+                Pace::Patient,
+            ),
+        ] {
+            assert!(fault.cause.contains(cause), "{fault:?}");
+            assert!(fault.remedy.contains(remedy), "{fault:?}");
+            assert_eq!(fault.pace, pace, "{fault:?}");
+        }
+    }
+}

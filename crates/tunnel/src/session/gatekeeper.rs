@@ -1,0 +1,185 @@
+//! Our side of the SSH session's callbacks: who the server is, and what it may ask of us (nothing).
+
+use std::sync::Arc;
+
+use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
+use russh::keys::PublicKeyOrCertificate;
+use russh::{Channel, ChannelId, ChannelOpenFailure};
+use tokio::sync::oneshot;
+
+use super::fault::end_in_words;
+use crate::hostkeys::verify::{Refusal, describe};
+use crate::hostkeys::{HostKeys, Judgement};
+
+/// Why a session ended or never began.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The protocol or the network.
+    Ssh(russh::Error),
+    /// The server is not who it should be.
+    HostKey(Refusal),
+}
+
+impl From<russh::Error> for Broken {
+    fn from(err: russh::Error) -> Self {
+        Self::Ssh(err)
+    }
+}
+
+/// Judges the server and reports the end of the session.
+pub(super) struct Gatekeeper {
+    /// What is known of the server.
+    pub(super) host_keys: Arc<HostKeys>,
+    /// Told once why the session ended.
+    pub(super) ended: Option<oneshot::Sender<String>>,
+}
+
+impl Gatekeeper {
+    async fn admit_new(&self, key: &russh::keys::PublicKey) -> Result<bool, Broken> {
+        let (host_keys, offered) = (Arc::clone(&self.host_keys), key.clone());
+        let recorded = tokio::task::spawn_blocking(move || host_keys.record(&offered)).await;
+        match recorded {
+            Ok(Ok(path)) => {
+                tracing::info!(
+                    key = describe(key),
+                    "{} is new: its host key is now on record in {}; compare the fingerprint with the site's",
+                    self.host_keys.trust().name,
+                    path.display()
+                );
+                Ok(true)
+            }
+            Ok(Err(refusal)) => Err(Broken::HostKey(refusal)),
+            Err(err) => Err(Broken::Ssh(russh::Error::IO(std::io::Error::other(err)))),
+        }
+    }
+}
+
+impl Handler for Gatekeeper {
+    type Error = Broken;
+
+    async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, Broken> {
+        let PublicKeyOrCertificate::PublicKey { key, .. } = offered else {
+            let name = self.host_keys.trust().name.clone();
+            return Err(Broken::HostKey(Refusal::Certificate { name }));
+        };
+        match self.host_keys.judge(key) {
+            Judgement::Trusted => Ok(true),
+            Judgement::Refused(refusal) => Err(Broken::HostKey(refusal)),
+            Judgement::New => self.admit_new(key).await,
+        }
+    }
+
+    async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), Broken> {
+        tracing::debug!(banner = banner.trim(), "the server greets");
+        Ok(())
+    }
+
+    async fn channel_open_failure(
+        &mut self,
+        _: ChannelId,
+        reason: ChannelOpenFailure,
+        description: &str,
+        _: &str,
+        _: &mut Session,
+    ) -> Result<(), Broken> {
+        tracing::debug!(?reason, description, "the server did not open a channel");
+        Ok(())
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Broken>) -> Result<(), Broken> {
+        let (words, result) = match reason {
+            DisconnectReason::ReceivedDisconnect(info) => (format!("the server said: {}", info.message), Ok(())),
+            DisconnectReason::Error(Broken::Ssh(err)) => (end_in_words(&err), Err(Broken::Ssh(err))),
+            DisconnectReason::Error(Broken::HostKey(refusal)) => (refusal.cause(), Err(Broken::HostKey(refusal))),
+        };
+        if let Some(ended) = self.ended.take() {
+            // The other end is gone only when nobody wants to know any more.
+            let _ = ended.send(words);
+        }
+        result
+    }
+
+    // A server may open channels to its client for agent and X11 forwarding and for remote forwards. None was
+    // asked for, so each is rejected; russh accepts most of them by default.
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Broken> {
+        reject(reply).await
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Broken> {
+        reject(reply).await
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        _: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Broken> {
+        reject(reply).await
+    }
+
+    async fn server_channel_open_session(
+        &mut self,
+        _: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Broken> {
+        reject(reply).await
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Broken> {
+        reject(reply).await
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Broken> {
+        reject(reply).await
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Broken> {
+        reject(reply).await
+    }
+}
+
+async fn reject(reply: ChannelOpenHandle) -> Result<(), Broken> {
+    tracing::warn!("the server opened a channel to us, which nobody asked for: rejected");
+    reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! One established SSH session and the channels opened over it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use russh::client::{Handle, Msg};
+use russh::{Channel, ChannelOpenFailure, Disconnect};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use super::gatekeeper::Gatekeeper;
+use crate::config::Remote;
+
+/// How `sshd` may know the loopback interface: `permitopen` and `PermitOpen` compare names literally, so where one is
+/// forbidden the other may be allowed.
+const LOOPBACKS: [&str; 2] = ["localhost", "127.0.0.1"];
+
+/// How long the farewell to the server may take.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// A session that is logged in.
+pub struct Live {
+    handle: Handle<Gatekeeper>,
+    /// The address that answered: behind a round-robin name another one each time.
+    pub peer: SocketAddr,
+    /// When it came up.
+    pub since: Timestamp,
+    remote: Remote,
+    /// Index into [`LOOPBACKS`] of the name that was allowed last.
+    loopback: AtomicU8,
+    far_end: watch::Sender<FarEnd>,
+    link: Cut,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").field("peer", &self.peer).field("since", &self.since).finish_non_exhaustive()
+    }
+}
+
+/// Whether the service behind the tunnel takes connections, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FarEnd {
+    /// Not asked yet.
+    Unknown,
+    /// The last connection was accepted.
+    Answers,
+    /// The last connection was refused.
+    Refuses,
+}
+
+/// Why a channel did not open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenError {
+    /// The server forbids the forward.
+    Forbidden,
+    /// The server tried, and nothing listens there.
+    Refused,
+    /// The server is short of something, or gave a reason of its own.
+    Server(String),
+    /// The session ended meanwhile; nothing of the connection was sent.
+    Lost,
+    /// No answer in time.
+    Timeout,
+}
+
+/// Shuts the TCP connection when dropped, so that the session's task ends whatever state it is in: channels in use
+/// keep its own handle alive, and during a key exchange it doesn't look at it.
+pub(super) struct Cut(std::net::TcpStream);
+
+impl Cut {
+    pub(super) fn new(stream: std::net::TcpStream) -> Self {
+        Self(stream)
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        // Fails only when the connection is gone already.
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+impl Live {
+    pub(super) fn new(handle: Handle<Gatekeeper>, peer: SocketAddr, remote: Remote, link: Cut) -> Self {
+        Self {
+            handle,
+            peer,
+            since: Timestamp::now(),
+            remote,
+            loopback: AtomicU8::new(0),
+            far_end: watch::Sender::new(FarEnd::Unknown),
+            link,
+        }
+    }
+
+    /// Follows what is known of the far end.
+    #[must_use]
+    pub fn far_end(&self) -> watch::Receiver<FarEnd> {
+        self.far_end.subscribe()
+    }
+
+    /// Opens a channel to the far end.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(self: &Arc<Self>, limit: Duration) -> Result<Channel<Msg>, OpenError> {
+        // A task of its own: an open that is given up must still be answered with a close, or the server would hold
+        // the connection to the service for ever.
+        let (done, opened) = oneshot::channel();
+        let live = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(Ok(unwanted)) = done.send(live.open_now().await) {
+                let _ = unwanted.close().await;
+            }
+        });
+        let result = match timeout(limit, opened).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(OpenError::Lost),
+            Err(_) => Err(OpenError::Timeout),
+        };
+        let seen = match &result {
+            Ok(_) => Some(FarEnd::Answers),
+            Err(OpenError::Refused) => Some(FarEnd::Refuses),
+            Err(_) => None,
+        };
+        if let Some(seen) = seen {
+            self.far_end.send_if_modified(|known| std::mem::replace(known, seen) != seen);
+        }
+        result
+    }
+
+    async fn open_now(&self) -> Result<Channel<Msg>, OpenError> {
+        let port = match &self.remote {
+            Remote::Socket(path) => {
+                return self.handle.channel_open_direct_streamlocal(path.clone()).await.map_err(|e| explain(&e));
+            }
+            Remote::Port(port) => u32::from(*port),
+        };
+        let first = self.loopback.load(Ordering::Relaxed);
+        for index in [first, 1 - first] {
+            let name = LOOPBACKS[usize::from(index)];
+            match self.handle.channel_open_direct_tcpip(name, port, "127.0.0.1", 0).await {
+                Ok(channel) => {
+                    self.loopback.store(index, Ordering::Relaxed);
+                    return Ok(channel);
+                }
+                Err(err) => match explain(&err) {
+                    OpenError::Forbidden => {}
+                    other => return Err(other),
+                },
+            }
+        }
+        Err(OpenError::Forbidden)
+    }
+
+    /// Says goodbye and ends the session, channels in use included.
+    pub async fn close(&self) {
+        let said = self.handle.disconnect(Disconnect::ByApplication, "the tunnel stops", "en");
+        if let Ok(Ok(())) = timeout(GOODBYE, said).await {
+            let closed = async {
+                while !self.handle.is_closed() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let _ = timeout(GOODBYE, closed).await;
+        }
+        let _ = self.link.0.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+fn explain(err: &russh::Error) -> OpenError {
+    match err {
+        russh::Error::ChannelOpenFailure(reason) => match reason {
+            ChannelOpenFailure::AdministrativelyProhibited => OpenError::Forbidden,
+            ChannelOpenFailure::ConnectFailed => OpenError::Refused,
+            other => OpenError::Server(other.description().to_owned()),
+        },
+        _ => OpenError::Lost,
+    }
+}
