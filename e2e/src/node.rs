@@ -32,23 +32,36 @@ impl Node {
     /// # Panics
     /// When it is not in time.
     pub async fn start(link: &Link) -> Self {
+        let socket = link.socket.clone();
+        Self::start_with(move |launch, dir| {
+            let config = format!(
+                "InterlinkURL: \"unix://{}\"\nInterlinkPort: \"\"\nVerboseLogging: true\nNodeLabels:\n  \"interlink.cern.ch/provider\": \"remote-hpc\"\n",
+                socket.display()
+            );
+            launch.arg(dir.write("VirtualKubeletConfig.yaml", config)).env("POD_IP", "127.0.0.1")
+        })
+        .await
+    }
+
+    /// The same, with a configuration of the test's own: `configure` adds the value of `--config`.
+    ///
+    /// # Panics
+    /// When the node is not Ready in time.
+    pub async fn start_with(configure: impl FnOnce(Launch, &TestDir) -> Launch) -> Self {
         let cluster = ControlPlane::start(kubernetes::Options::default()).await;
         let healthy = cluster.healthy_node("standby").await;
         let kubeconfig = cluster.virtual_kubelet_kubeconfig("interlink").await;
         let dir = TestDir::new();
-        let config = dir.write(
-            "VirtualKubeletConfig.yaml",
-            format!(
-                "InterlinkURL: \"unix://{}\"\nInterlinkPort: \"\"\nVerboseLogging: true\nNodeLabels:\n  \"interlink.cern.ch/provider\": \"remote-hpc\"\n",
-                link.socket.display()
-            ),
-        );
-        let kubelet = Launch::new(binaries::path("virtual-kubelet"), dir.join("kubelet.log"))
-            .args(["--provider", "interlink", "--nodename", NODE, "--config"])
-            .arg(config)
+        let kubelet = Launch::new(binaries::path("virtual-kubelet"), dir.join("kubelet.log")).args([
+            "--provider",
+            "interlink",
+            "--nodename",
+            NODE,
+            "--config",
+        ]);
+        let kubelet = configure(kubelet, &dir)
             .env("KUBECONFIG", kubeconfig)
             .env("KUBELET_PORT", ports::free_port().to_string())
-            .env("POD_IP", "127.0.0.1")
             .env("RUNTIME_DIRECTORY", dir.path())
             .env("STATE_DIRECTORY", dir.path())
             .start();
