@@ -1,0 +1,2 @@
+//! Apptainer, with a sandbox directory as its image.
+crate::tests![];
