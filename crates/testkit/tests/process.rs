@@ -1,7 +1,5 @@
 //! Processes end when their test does.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use interlink_testkit::dirs::TestDir;
@@ -79,42 +77,6 @@ async fn dropping_a_directory_ends_what_detached_itself_from_its_daemon() {
     assert!(leftovers::of(dir.path()).contains(&orphan));
     drop(dir);
     assert!(!exists(orphan));
-}
-
-/// The test process of this test is this very program, called for one ignored test.
-#[tokio::test]
-async fn the_warden_ends_what_a_killed_test_process_leaves() {
-    let dir = TestDir::new();
-    let note = dir.join("pid");
-    let mut run = Command::new(std::env::current_exe().expect("the test's own program"))
-        .args(["--exact", "a_test_that_gets_killed", "--ignored"])
-        .env("NOTE", &note)
-        .spawn()
-        .expect("the test's own program starts");
-    let text = wait::until("the daemon of the other process", Duration::from_secs(10), async || {
-        let text = std::fs::read_to_string(&note).map_err(|error| error.to_string())?;
-        if text.ends_with('\n') { Ok(text) } else { Err(text) }
-    })
-    .await;
-    let (pid, root) = text.trim().split_once(' ').expect("two words");
-    let pid: u32 = pid.parse().expect("a process number");
-    assert!(exists(pid) && Path::new(root).is_dir());
-    run.kill().expect("SIGKILL is always possible");
-    run.wait().expect("a child can be waited for");
-    wait::until("the warden", Duration::from_secs(5), async || {
-        if exists(pid) || Path::new(root).exists() { Err(format!("{pid} or {root} is still there")) } else { Ok(()) }
-    })
-    .await;
-}
-
-#[test]
-#[ignore = "only a part of the_warden_ends_what_a_killed_test_process_leaves"]
-fn a_test_that_gets_killed() {
-    let Some(note) = std::env::var_os("NOTE") else { return };
-    let dir = TestDir::new();
-    let daemon = Launch::new("sleep", dir.join("log")).arg("1000").start();
-    std::fs::write(&note, format!("{} {}\n", daemon.pid(), dir.path().display())).expect("the other test's directory");
-    std::thread::sleep(Duration::from_secs(60));
 }
 
 #[test]
