@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Settings;
+use crate::config::{Remote, Settings};
+use crate::session::fault::SOCKET_OPTIONS;
 use crate::session::link::Link;
 use crate::session::live::FarEnd;
 
@@ -59,7 +60,7 @@ async fn follow(settings: &Settings, handle: &HopHandle, far_end: Option<watch::
             match known {
                 FarEnd::Unknown => {}
                 FarEnd::Answers => tracing::info!("the service at {remote} answers"),
-                FarEnd::Refuses => tracing::warn!("nothing listens at {remote} on {}", settings.server.host),
+                FarEnd::Refuses => tracing::warn!("{}", refused(settings).0),
             }
             handle.set_behind(behind(settings, known).into_iter().collect());
             if far_end.changed().await.is_err() {
@@ -71,15 +72,25 @@ async fn follow(settings: &Settings, handle: &HopHandle, far_end: Option<watch::
 }
 
 fn behind(settings: &Settings, known: FarEnd) -> Option<HopState> {
-    let remote = &settings.forward.remote;
-    let (state, cause, remedy) = match known {
+    let (state, (cause, remedy)) = match known {
         FarEnd::Unknown => return None,
-        FarEnd::Answers => (HopStatus::Up, String::new(), String::new()),
-        FarEnd::Refuses => (
-            HopStatus::Down,
-            format!("nothing listens at {remote} on {}", settings.server.host),
-            format!("start the service there, or correct -rport or -rsock if it listens elsewhere than at {remote}"),
-        ),
+        FarEnd::Answers => (HopStatus::Up, Default::default()),
+        FarEnd::Refuses => (HopStatus::Down, refused(settings)),
     };
     Some(HopState { hop: BEHIND.to_owned(), state, since: Some(Timestamp::now()), cause, remedy })
+}
+
+/// Cause and remedy. sshd answers alike for a socket that is absent and for one that it forbids; only its log knows.
+fn refused(settings: &Settings) -> (String, String) {
+    let host = &settings.server.host;
+    match &settings.forward.remote {
+        remote @ Remote::Port(port) => (
+            format!("nothing listens at {remote} on {host}"),
+            format!("start the service there, or correct -rport if it listens on another port than {port}"),
+        ),
+        Remote::Socket(path) => (
+            format!("{path} on {host} can't be connected to: nothing listens there, or the server forbids it"),
+            format!("start the service there, or correct -rsock; {SOCKET_OPTIONS}"),
+        ),
+    }
 }

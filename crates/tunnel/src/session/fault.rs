@@ -21,6 +21,11 @@ pub struct Fault {
     pub pace: Pace,
 }
 
+/// Everything in the server's configuration that decides about forwards to Unix sockets.
+pub const SOCKET_OPTIONS: &str = "in the server's sshd_config, AllowStreamLocalForwarding must be yes or local, \
+    AllowTcpForwarding not no, DisableForwarding no and PermitOpen unset (sshd -T -C user=… shows the effective values); in \
+    authorized_keys, the key must have no permitopen and not be no-port-forwarding, or restrict without port-forwarding";
+
 impl Fault {
     fn eager(cause: String, remedy: impl Into<String>) -> Self {
         Self { cause, remedy: remedy.into(), pace: Pace::Eager }
@@ -149,12 +154,9 @@ impl Fault {
                      no-port-forwarding or restrict without port-forwarding, and its permitopen must have localhost:{port}"
                 ),
             ),
-            Remote::Socket(path) => Self::patient(
-                format!("{server} forbids forwarding to the socket {path}"),
-                "in its sshd_config, AllowStreamLocalForwarding must be yes or local, AllowTcpForwarding must not be no, DisableForwarding \
-                 no, and PermitOpen unset (sshd -T -C user=… shows the effective values); in authorized_keys, the key must have no \
-                 permitopen and not be no-port-forwarding or restrict without port-forwarding",
-            ),
+            Remote::Socket(path) => {
+                Self::patient(format!("{server} forbids forwarding to the socket {path}"), SOCKET_OPTIONS)
+            }
         }
     }
 

@@ -1,0 +1,6 @@
+//! The program against OpenSSH's own server.
+
+mod forwarding;
+mod outages;
+mod refusals;
+mod rig;
