@@ -1,8 +1,8 @@
 //! Runtime `apptainer`: Apptainer or SingularityCE, by argument vectors only.
 //!
 //! The image is made ready in a step of its own, because the program answers 255 both to a missing image and to a
-//! missing program. Variables go through a file of 0600: its reader is a shell, so values are in single quotes, and
-//! `--no-eval` keeps them from being looked at once more.
+//! missing program. Variables go through a file of 0600: its reader is a shell, so values are quoted, and `--no-eval`
+//! keeps them from being looked at once more. Apptainer lets nobody set HOME, which stays its own.
 
 use std::path::Path;
 
@@ -16,14 +16,18 @@ pub(super) struct Site<'a> {
     pub(super) options: &'a [String],
 }
 
-/// Whether an image has to be fetched: everything but a path.
-pub(super) fn is_pulled(image: &str) -> bool {
-    const LOCAL: [&str; 1] = ["instance:"];
-    let scheme = image.split_once(':').map(|(scheme, _)| scheme);
-    !LOCAL.iter().any(|l| image.starts_with(l))
-        && scheme.is_some_and(|s| {
-            !s.is_empty() && !s.contains('/') && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-        })
+/// Sub-command that turns an image of this kind into a file; `None` for what is a path.
+///
+/// Whatever has another word before its colon is taken as a path, as Apptainer itself does.
+pub(super) fn fetched_by(image: &str) -> Option<&'static str> {
+    const REMOTE: [&str; 6] = ["docker", "oras", "library", "shub", "http", "https"];
+    const ARCHIVE: [&str; 4] = ["oci", "oci-archive", "docker-archive", "docker-daemon"];
+    let (scheme, rest) = image.split_once(':')?;
+    match scheme {
+        _ if REMOTE.contains(&scheme) && rest.starts_with("//") => Some("pull"),
+        _ if ARCHIVE.contains(&scheme) => Some("build"),
+        _ => None,
+    }
 }
 
 /// Makes the image ready; returns it as `exec` takes it.
@@ -34,15 +38,15 @@ pub(super) async fn prepare(
     container: &ContainerLaunch,
     around: &Surroundings<'_>,
 ) -> Result<String, StartFailure> {
-    if is_pulled(image) {
+    if let Some(command) = fetched_by(image) {
         let own = around.pod_dir.join(around.kind.image(&container.name));
-        return pull::pull(site.executable, image, policy, &own, around).await;
+        return pull::pull(&pull::Tool { executable: site.executable, command }, image, policy, &own, around).await;
     }
     match std::fs::metadata(image) {
         Ok(_) => Ok(image.to_owned()),
         Err(error) => Err(StartFailure::image(format!(
             "image {image:?} cannot be used on the node: {error}; give the path of a SIF file or of a sandbox directory that \
-             the compute nodes see, or a reference such as docker://{image}"
+             the compute nodes see, or a reference such as docker://name:tag"
         ))),
     }
 }
@@ -57,6 +61,8 @@ pub(super) fn spec(
     let words = Words::of(container);
     let mut argv = vec![
         site.executable.display().to_string(),
+        // its warnings would be in the container's output
+        "--silent".to_owned(),
         if words.command.is_empty() { "run" } else { "exec" }.to_owned(),
         "--containall".to_owned(),
         "--no-eval".to_owned(),
@@ -88,7 +94,7 @@ pub(super) fn spec(
     })
 }
 
-/// `NAME='value'` lines.
+/// `NAME="value"` lines. In double quotes: of single ones, Apptainer's shell reads `'\''` as two characters.
 fn environment_file(env: &[(String, String)]) -> Result<String, StartFailure> {
     let mut text = String::new();
     for (name, value) in env {
@@ -98,7 +104,14 @@ fn environment_file(env: &[(String, String)]) -> Result<String, StartFailure> {
                  must not begin with a digit"
             )));
         }
-        text.push_str(&format!("{name}='{}'\n", value.replace('\'', r"'\''")));
+        text.extend([name, "=\""]);
+        for character in value.chars() {
+            if matches!(character, '"' | '$' | '`' | '\\') {
+                text.push('\\');
+            }
+            text.push(character);
+        }
+        text.push_str("\"\n");
     }
     Ok(text)
 }
@@ -142,19 +155,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_pulled_and_paths_are_not() {
-        for image in [
-            "docker://busybox",
-            "oras://r/x:1",
-            "library://a",
-            "http://h/x.sif",
-            "oci-archive:/x.tar",
-            "docker-archive:x",
-        ] {
-            assert!(is_pulled(image), "{image}");
-        }
-        for image in ["/images/x.sif", "/odd:name.sif", "busybox", "./x.sif", "images/a:b", "instance://x"] {
-            assert!(!is_pulled(image), "{image}");
+    fn references_are_fetched_and_paths_are_not() {
+        let cases = [
+            ("docker://busybox", Some("pull")),
+            ("oras://r/x:1", Some("pull")),
+            ("library://a", Some("pull")),
+            ("https://h/x.sif", Some("pull")),
+            ("oci-archive:/x.tar", Some("build")),
+            ("docker-archive:///x.tar", Some("build")),
+            ("/images/x.sif", None),
+            ("/odd:name.sif", None),
+            ("docker:x.sif", None),
+            ("busybox", None),
+            ("images/a:b", None),
+            ("instance://x", None),
+        ];
+        for (image, command) in cases {
+            assert_eq!(fetched_by(image), command, "{image}");
         }
     }
 
@@ -178,7 +195,10 @@ mod tests {
     #[test]
     fn values_are_quoted_for_the_shell_and_odd_names_are_refused() {
         let env = |n: &str, v: &str| vec![(n.to_owned(), v.to_owned())];
-        assert_eq!(environment_file(&env("A", "it's $HOME\n`x`")).unwrap(), "A='it'\\''s $HOME\n`x`'\n");
+        assert_eq!(
+            environment_file(&env("A", "it's $HOME\n`x`\\\"")).unwrap(),
+            "A=\"it's \\$HOME\n\\`x\\`\\\\\\\"\"\n"
+        );
         for name in ["a.b", "a-b", "1a", "", "a b"] {
             assert!(environment_file(&env(name, "v")).unwrap_err().message.contains("letters, digits"), "{name}");
         }

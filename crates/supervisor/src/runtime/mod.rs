@@ -66,7 +66,7 @@ pub(crate) async fn prepare(container: &ContainerLaunch, around: &Surroundings<'
 pub(crate) fn preparing(container: &ContainerLaunch) -> Option<String> {
     match &container.runtime {
         Runtime::Host => None,
-        Runtime::Apptainer { image, .. } => apptainer::is_pulled(image).then(|| format!("pulling image {image:?}")),
+        Runtime::Apptainer { image, .. } => apptainer::fetched_by(image).map(|_| format!("pulling image {image:?}")),
     }
 }
 

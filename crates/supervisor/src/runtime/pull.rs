@@ -1,4 +1,4 @@
-//! Pulling an image into a file, once for all pods of the account that want it at the same time.
+//! Making a file of an image's reference, once for all pods of the account that want it at the same time.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -22,11 +22,18 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(500);
 /// Words of the tool that are kept to quote its last line.
 const TAIL: usize = 8 * 1024;
 
+/// What fetches images.
+pub(super) struct Tool<'a> {
+    pub(super) executable: &'a Path,
+    /// `pull`, or `build` for what is not on a network.
+    pub(super) command: &'a str,
+}
+
 /// Path of the image as a file: from the cache, or pulled. `own` is where an image for this container alone goes.
 ///
 /// A file of the cache is never replaced: another node may be running from it, and NFS would take it away.
 pub(super) async fn pull(
-    executable: &Path,
+    tool: &Tool<'_>,
     image: &str,
     policy: PullPolicy,
     own: &Path,
@@ -39,7 +46,7 @@ pub(super) async fn pull(
         ))
     };
     if policy == PullPolicy::Always {
-        fetch(executable, image, own, around).await?;
+        fetch(tool, image, own, around).await?;
         return Ok(own.display().to_string());
     }
     let cached = around.image_cache.join(file_name(image));
@@ -62,7 +69,7 @@ pub(super) async fn pull(
     let lock_path = cached.with_extension("lock");
     let _lock = lock(&lock_path).await.map_err(|e| fail(e, &lock_path))?;
     if !cached.exists() {
-        fetch(executable, image, &cached, around).await?;
+        fetch(tool, image, &cached, around).await?;
     }
     Ok(cached.display().to_string())
 }
@@ -91,16 +98,16 @@ async fn lock(path: &Path) -> io::Result<Option<Flock<File>>> {
 }
 
 /// Pulls into a temporary file beside `target` and renames it.
-async fn fetch(executable: &Path, image: &str, target: &Path, around: &Surroundings<'_>) -> Result<(), StartFailure> {
+async fn fetch(tool: &Tool<'_>, image: &str, target: &Path, around: &Surroundings<'_>) -> Result<(), StartFailure> {
     let part = Unfinished(target.with_extension(format!("{}.part", around.job_id.as_str().replace('.', "_"))));
     let _ = fs::remove_file(&part.0);
-    let mut command = Command::new(executable);
-    command.arg("pull").arg("--force").arg(&part.0).arg(image).stdin(Stdio::null());
+    let mut command = Command::new(tool.executable);
+    command.arg(tool.command).arg("--force").arg(&part.0).arg(image).stdin(Stdio::null());
     let started = around.children.spawn_with_output(&mut command).map_err(|error| {
         StartFailure::image(format!(
             "image {image:?} cannot be pulled: {} cannot be started on the node: {error}; install Apptainer there or set its \
              path in the plugin's configuration",
-            executable.display()
+            tool.executable.display()
         ))
     })?;
     let (process, mut output) = started;
