@@ -1,5 +1,6 @@
 //! virtual-kubelet: makes a batch machine one more Kubernetes node.
 
+pub mod health;
 pub mod interlink;
 pub mod pod;
 pub mod pod_table;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use interlink_wire::{Object, PodStatus, PodUid};
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// How many pods that are gone stay findable, for `kubectl logs` on a pod that just went.
@@ -18,6 +19,8 @@ const DEPARTED_LIMIT: usize = 1000;
 pub enum Submission {
     /// Nobody has sent it.
     Unsent,
+    /// It is being sent right now.
+    Sending,
     /// Someone (an earlier process, or a call whose answer got lost) may have sent it.
     Unknown,
     /// The remote side has it.
@@ -65,8 +68,16 @@ pub struct KnownPod {
     pub status: Option<Arc<Value>>,
     /// How many times in a row the plugin answered a status request without this pod.
     pub missed: u32,
+    /// How many times in a row the plugin's pod list did not have it.
+    pub unlisted: u32,
     /// Why it does not go on, as (reason, sentence), while it waits for something.
     pub trouble: Option<(&'static str, String)>,
+    /// When the plugin last said something new of it.
+    pub changed_at: Instant,
+    /// When the plugin was last asked about it.
+    pub asked_at: Option<Instant>,
+    /// Wakes whoever works on this pod.
+    pub(crate) wake: Arc<Notify>,
 }
 
 impl KnownPod {
@@ -81,7 +92,11 @@ impl KnownPod {
             remote: None,
             status: None,
             missed: 0,
+            unlisted: 0,
             trouble: None,
+            changed_at: Instant::now(),
+            asked_at: None,
+            wake: Arc::default(),
         }
     }
 
@@ -104,6 +119,19 @@ impl KnownPod {
             Some(phase) => phase,
             None => self.object.phase(),
         }
+    }
+
+    /// Whether the source shows a final phase: what it shows cannot be taken back.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        matches!(self.object.phase(), "Succeeded" | "Failed")
+    }
+
+    /// `spec` and `metadata`: how long the containers have to end, in seconds.
+    #[must_use]
+    pub fn grace_seconds(&self) -> u64 {
+        let of = |part: &str, key: &str| self.object.fields().get(part)?.get(key)?.as_u64();
+        of("metadata", "deletionGracePeriodSeconds").or_else(|| of("spec", "terminationGracePeriodSeconds")).unwrap_or(30)
     }
 
     /// Whether its phase is final.

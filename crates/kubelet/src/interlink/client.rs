@@ -185,17 +185,28 @@ impl Client {
             return Err(InterlinkError::Refused(Fault::passing(
                 HOP,
                 "redirect",
-                format!("answered HTTP {} to {to}, as a login page does; check InterlinkURL and VKTokenFile", status.as_u16()),
+                format!(
+                    "answered HTTP {} to {to}, as a login page does; check InterlinkURL and VKTokenFile",
+                    status.as_u16()
+                ),
             )));
         }
         let fault = answer.header(header::ERROR).map(str::to_owned);
         // The words are a courtesy: an error stays an error without them.
         let body = answer.bytes(ERROR_LIMIT, BODY_LIMIT).await.unwrap_or_default();
-        Err(InterlinkError::Refused(Fault::read(HOP, status.as_u16(), fault.as_deref(), &body)))
+        let mut fault = Fault::read(HOP, status.as_u16(), fault.as_deref(), &body);
+        if matches!(status.as_u16(), 404 | 410) {
+            super::error::NOT_FOUND.clone_into(&mut fault.code);
+        }
+        Err(InterlinkError::Refused(fault))
     }
 
     async fn body(&self, call: Call) -> Result<Bytes, InterlinkError> {
-        self.answer(call).await?.bytes(ANSWER_LIMIT, BODY_LIMIT).await.map_err(|e| InterlinkError::Unknown(e.to_string()))
+        self.answer(call)
+            .await?
+            .bytes(ANSWER_LIMIT, BODY_LIMIT)
+            .await
+            .map_err(|e| InterlinkError::Unknown(e.to_string()))
     }
 }
 

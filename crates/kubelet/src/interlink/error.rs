@@ -2,6 +2,9 @@
 
 use interlink_wire::Fault;
 
+/// The code of every fault that came with 404 or 410.
+pub(super) const NOT_FOUND: &str = "not-found";
+
 /// Why a call failed, sorted by what the caller may do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InterlinkError {
@@ -29,6 +32,21 @@ impl InterlinkError {
     /// Whether the other side does not know the pod (404 or 410).
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused(fault) if matches!(fault.code.as_str(), "http-404" | "http-410" | "not-found" | "unknown-pod"))
+        matches!(self, Self::Refused(fault) if fault.code == NOT_FOUND)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_tried_again_is_told_apart() {
+        let lasting = InterlinkError::Refused(Fault::lasting("plugin", NOT_FOUND, "no such pod"));
+        assert!(!lasting.may_pass() && lasting.is_not_found());
+        assert!(InterlinkError::Refused(Fault::passing("plugin", "quota", "full")).may_pass());
+        assert!(
+            InterlinkError::Unknown(String::new()).may_pass() && InterlinkError::Unreachable(String::new()).may_pass()
+        );
     }
 }

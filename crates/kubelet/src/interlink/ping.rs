@@ -96,13 +96,17 @@ mod tests {
     fn only_the_api_servers_own_list_counts() {
         let foreign = Pong::read(br#"{"capabilities": ["podList", "idempotentCreate"]}"#).unwrap();
         assert_eq!(foreign.capabilities(), Capabilities::default());
-        let ours = Pong::read(br#"{"interlinkAPI": {"version": "1", "capabilities": ["idempotentCreate", "new"]}}"#).unwrap();
+        let ours =
+            Pong::read(br#"{"interlinkAPI": {"version": "1", "capabilities": ["idempotentCreate", "new"]}}"#).unwrap();
         assert_eq!(ours.capabilities(), Capabilities { idempotent_create: true, ..Capabilities::default() });
     }
 
     #[test]
     fn a_hop_behind_that_is_down_is_found_and_the_text_is_bounded() {
-        let body = format!(r#"{{"pad": "{}", "hops": [{{"hop": "plugin", "state": "up"}}, {{"hop": "slurm", "state": "down", "cause": "c"}}]}}"#, "ü".repeat(4000));
+        let body = format!(
+            r#"{{"pad": "{}", "hops": [{{"hop": "plugin", "state": "up"}}, {{"hop": "slurm", "state": "down", "cause": "c"}}]}}"#,
+            "ü".repeat(4000)
+        );
         let pong = Pong::read(body.as_bytes()).unwrap();
         assert_eq!(pong.down().unwrap().hop, "slurm");
         assert!(pong.text.len() <= 4096 && pong.text.ends_with('…'));

@@ -153,7 +153,10 @@ fn waiting(pod: &KnownPod) -> Waiting {
         (None, Submission::Accepted) => {
             Waiting { reason: "Submitted".into(), message: format!("submitted as job {}", pod.job) }
         }
-        _ => Waiting { reason: SUBMITTING.into(), message: "the pod is being submitted to the remote side".into() },
+        (None, Submission::Sending | Submission::Unknown) => {
+            Waiting { reason: SUBMITTING.into(), message: "the pod is being submitted to the remote side".into() }
+        }
+        _ => Waiting { reason: "ContainerCreating".into(), message: "the pod waits to be submitted".into() },
     }
 }
 
