@@ -21,9 +21,9 @@ impl Deletion {
     /// A file without readable content is a deletion with the pod's own grace.
     #[must_use]
     pub fn load(pod_dir: &Path) -> Option<Self> {
-        match std::fs::read(pod_dir.join(layout::DELETED)) {
-            Ok(text) => Some(serde_json::from_slice(&text).unwrap_or_default()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        match crate::durable::read(&pod_dir.join(layout::DELETED)) {
+            Ok(None) => None,
+            Ok(Some(text)) => Some(serde_json::from_slice(&text).unwrap_or_default()),
             Err(_) => Some(Self::default()),
         }
     }

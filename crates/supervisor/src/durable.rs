@@ -27,6 +27,27 @@ pub fn place(path: &Path, content: &[u8]) -> io::Result<()> {
     })
 }
 
+/// Reads a file that another machine may just have replaced; `None` when there is none.
+///
+/// Lists the directory first: on NFS that makes the names below it current, those that were not there a moment ago too.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    if let Some(directory) = path.parent() {
+        match fs::read_dir(directory) {
+            Ok(entries) => drop(entries.count()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn rename_in(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = temporary_beside(path);
     write_new(&temporary, content, true).and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
@@ -69,7 +90,9 @@ mod tests {
         let path = dir.path().join("f");
         replace(&path, b"one").unwrap();
         replace(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(read(&path).unwrap().as_deref(), Some(&b"two"[..]));
+        assert_eq!(read(&dir.path().join("none")).unwrap(), None);
+        assert_eq!(read(&dir.path().join("none/none")).unwrap(), None);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -14,6 +14,9 @@ pub const DELETED: &str = "deleted";
 /// Empty directory over which a container's own mounts are staged, in its own mount namespace.
 pub const STAGE: &str = ".stage";
 
+/// Room for the last report, given back before it is written.
+pub(crate) const BALLAST: &str = ".ballast";
+
 /// Which list of the pod a container is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {

@@ -17,9 +17,11 @@
 //! - [`durable`]: how files are written. [`expand()`]: `$(VAR)`.
 //!
 //! Inside: `pod` decides (no I/O) and follows one container, `runtime` knows `host` and `apptainer`, `contain` makes a
-//! container's view of the node's files, `children` and `processes` see to it that nothing is left, `output` and
-//! `publish` write.
+//! container's view of the node's files, `children` and `processes` see to it that nothing is left, `output`
+//! and `publish` write, `ballast` keeps room for the last word, `oom` asks the kernel
+//! whether it killed for want of memory.
 
+mod ballast;
 mod children;
 mod claim;
 mod contain;
@@ -30,6 +32,7 @@ mod expand;
 pub mod index;
 pub mod launch;
 pub mod layout;
+mod oom;
 mod output;
 mod pod;
 mod processes;

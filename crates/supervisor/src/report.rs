@@ -63,11 +63,8 @@ impl Report {
     /// # Errors
     /// When the file is there and cannot be read or is not a report. It is replaced by rename, so it is never torn.
     pub fn load(pod_dir: &Path) -> std::io::Result<Option<Self>> {
-        match std::fs::read(pod_dir.join(layout::STATE)) {
-            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(std::io::Error::other),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let text = crate::durable::read(&pod_dir.join(layout::STATE))?;
+        text.map(|text| serde_json::from_slice(&text).map_err(std::io::Error::other)).transpose()
     }
 
     /// Writes it (durable) into the pod directory.

@@ -11,12 +11,14 @@ use nix::sys::prctl;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::ballast::Ballast;
 use crate::children::{self, Children};
 use crate::claim::{Claim, Held, claim};
 use crate::deletion::Deletion;
 use crate::launch::Launch;
+use crate::layout::Kind;
 use crate::pod::container::{self, Stop};
 use crate::pod::{ContainerId, Happening, Lifecycle};
 use crate::publish::{Place, Publisher};
@@ -142,12 +144,12 @@ impl Supervisor {
                     before.node_name
                 );
                 lifecycle.give_up_lost(before, Ending { reason: EndReason::SupervisorLost, message }, now);
-                return last_word(&publisher, &lifecycle).await;
+                return last_word(&self.pod_dir, &publisher, &lifecycle).await;
             }
         }
         if Deletion::load(&self.pod_dir).is_some() {
             lifecycle.stop(deleted(), now);
-            last_word(&publisher, &lifecycle).await;
+            last_word(&self.pod_dir, &publisher, &lifecycle).await;
             return exit::DELETED_BEFORE_START;
         }
         let first = lifecycle.begin();
@@ -171,6 +173,7 @@ impl Supervisor {
         first: Vec<ContainerId>,
     ) -> u8 {
         let Self { pod_dir, job_id, mut signals, deaths, _claim, .. } = *self;
+        let ballast = Ballast::take(&pod_dir);
         let children = Children::default();
         let reaping = tokio::task::spawn_local(children.clone().reap_always(deaths));
         let (stop, stop_wanted) = watch::channel(Stop::No);
@@ -223,7 +226,8 @@ impl Supervisor {
         while running.join_next().await.is_some() {}
         sweep(&children).await;
         reaping.abort();
-        last_word(&publisher, &lifecycle).await
+        drop(ballast);
+        last_word(&pod_dir, &publisher, &lifecycle).await
     }
 
     fn unusable(&self, node_name: &str, why: &str, at: Timestamp) -> Report {
@@ -241,11 +245,30 @@ impl Supervisor {
     }
 }
 
-async fn last_word(publisher: &Publisher, lifecycle: &Lifecycle) -> u8 {
+/// Writes the final report and whatever exit code is not yet on record.
+async fn last_word(pod_dir: &Path, publisher: &Publisher, lifecycle: &Lifecycle) -> u8 {
     let report = lifecycle.report(Timestamp::now());
     let code = code(&report);
+    let (dir, ended) = (pod_dir.to_owned(), report.clone());
+    // whoever reads "finished" finds the codes
+    let codes = tokio::task::spawn_blocking(move || store_missing_codes(&dir, &ended));
+    let _ = timeout(LAST_WRITE, codes).await;
     publisher.publish(report);
     if publisher.settled(LAST_WRITE).await { code } else { code.max(exit::CANNOT_WRITE) }
+}
+
+/// Containers that never ran have a code, too: readers of the files take a missing one for "not yet".
+fn store_missing_codes(pod_dir: &Path, report: &Report) {
+    for (kind, list) in [(Kind::Init, &report.init), (Kind::Main, &report.containers)] {
+        for status in list {
+            let Some(ended) = status.state.terminated() else { continue };
+            if exit::load(pod_dir, kind, &status.name).is_none()
+                && let Err(error) = exit::store(pod_dir, kind, &status.name, ended.exit_code)
+            {
+                tracing::warn!(err = %error, "cannot write the exit code of container {}", status.name);
+            }
+        }
+    }
 }
 
 fn code(report: &Report) -> u8 {
@@ -330,7 +353,7 @@ impl Signals {
 }
 
 fn log(launch: &Launch, id: ContainerId, happening: &Happening) {
-    let list = if id.kind == layout::Kind::Init { &launch.init_containers } else { &launch.containers };
+    let list = if id.kind == Kind::Init { &launch.init_containers } else { &launch.containers };
     let name = list.get(id.index).map_or("", |container| &container.name);
     match happening {
         Happening::Preparing(message) => tracing::info!("container {name}: {message}"),

@@ -14,12 +14,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use super::ending::KILLED;
 use super::{ContainerId, End, Happening, How};
 use crate::children::{Children, Contained, Process};
 use crate::contain::{Spec, StartFailure};
 use crate::exit;
 use crate::launch::{ContainerLaunch, Launch};
 use crate::layout::Kind;
+use crate::oom;
 use crate::output::{Sink, pump};
 use crate::runtime::{self, Surroundings};
 
@@ -58,6 +60,7 @@ pub(crate) async fn run(mut pod: Pod, id: ContainerId) {
     let (how, at, mut notes) = live(&mut pod, id, container).await;
     if let Some(code) = match &how {
         How::Exited { code, .. } => Some(*code),
+        How::OutOfMemory { .. } => Some(KILLED),
         How::NotStarted(failure) => Some(failure.exit_code),
         How::GivenUp => None,
     } {
@@ -106,7 +109,15 @@ async fn live(pod: &mut Pod, id: ContainerId, container: &ContainerLaunch) -> (H
     let mut pumping = sink.ok().map(|sink| spawn_local(pump(output, sink, given_up)));
 
     let starting = spawn_local(hand_over(spec, spec_pipe, status));
-    let ended = lives(pod, id, &mut process, starting).await;
+    let kills_before = oom::kills();
+    let mut ended = lives(pod, id, &mut process, starting).await;
+    // a shell that outlives its killed child reports the same code without the signal
+    if let How::Exited { code: KILLED, signal } = ended
+        && *pod.stop.borrow() != Stop::Force
+        && oom::kills() > kills_before
+    {
+        ended = How::OutOfMemory { signal };
+    }
 
     let at = Timestamp::now();
     let mut notes = Vec::new();

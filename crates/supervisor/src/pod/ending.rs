@@ -12,6 +12,9 @@ use crate::report::{EndReason, Ending};
 /// 128 + SIGTERM: what a program that TERM ended would have.
 pub(super) const TERMINATED: i32 = 143;
 
+/// 128 + SIGKILL.
+pub(super) const KILLED: i32 = 137;
+
 /// The state of a container that ended, possibly because the whole pod was.
 pub(super) fn terminated(end: End, started_at: Option<Timestamp>, ending: Option<&Ending>) -> Terminated {
     let mut notes = end.notes;
@@ -19,6 +22,13 @@ pub(super) fn terminated(end: End, started_at: Option<Timestamp>, ending: Option
         How::NotStarted(failure) => {
             notes.insert(0, failure.message);
             (failure.exit_code, None, failure.reason)
+        }
+        How::OutOfMemory { signal } => {
+            notes.insert(
+                0,
+                "the kernel killed it because the job's memory was used up: raise resources.limits.memory".to_owned(),
+            );
+            (KILLED, signal, "OOMKilled".to_owned())
         }
         How::GivenUp => {
             notes.insert(0, "it was not started".to_owned());
@@ -93,6 +103,7 @@ mod tests {
             (exited(0, None), None, 0, "Completed", ""),
             (exited(3, None), None, 3, "Error", ""),
             (exited(137, Some(9)), None, 137, "Error", ""),
+            (How::OutOfMemory { signal: Some(9) }, None, 137, "OOMKilled", "the kernel killed it"),
             (How::NotStarted(failure), None, 127, "StartError", "no such program"),
             (exited(143, Some(15)), ending(EndReason::Deleted), 143, "Terminated", "WHY"),
             (exited(0, None), ending(EndReason::Deleted), 0, "Completed", ""),

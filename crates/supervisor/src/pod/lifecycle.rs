@@ -14,7 +14,7 @@ use interlink_wire::{ContainerStatus, JobId};
 use jiff::Timestamp;
 
 use super::{End, Happening, How, ending};
-use crate::launch::{ContainerLaunch, Launch};
+use crate::launch::{ContainerLaunch, Launch, RestartPolicy};
 use crate::layout::Kind;
 use crate::report::{Ending, Report};
 use crate::runtime;
@@ -42,6 +42,7 @@ pub(crate) struct Lifecycle {
     job_id: JobId,
     node_name: String,
     containers: BTreeMap<ContainerId, (ContainerLaunch, Slot)>,
+    restart_policy: RestartPolicy,
     started: bool,
     ending: Option<Ending>,
 }
@@ -60,6 +61,7 @@ impl Lifecycle {
             job_id,
             node_name,
             containers: containers.collect(),
+            restart_policy: launch.restart_policy,
             started: false,
             ending: None,
         }
@@ -77,7 +79,14 @@ impl Lifecycle {
         match happening {
             Happening::Preparing(message) => *slot = Slot::Preparing(message),
             Happening::Started(at) => *slot = Slot::Running(at),
-            Happening::Ended(end) => {
+            Happening::Ended(mut end) => {
+                let failed = !matches!(end.how, How::Exited { code: 0, .. });
+                if failed && self.ending.is_none() && self.restart_policy != RestartPolicy::Never {
+                    end.notes.push(format!(
+                        "it is not restarted: a batch job runs a pod once, also with restartPolicy {:?}",
+                        self.restart_policy
+                    ));
+                }
                 let (at, name) = (end.at, container.name.clone());
                 let ended = Self::conclude(slot, end, self.ending.as_ref());
                 let code = ended.exit_code;
@@ -202,7 +211,7 @@ impl Lifecycle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::launch::{RestartPolicy, Runtime};
+    use crate::launch::Runtime;
     use crate::report::EndReason;
 
     const POD: &str = "0b0c9a3e-2d5f-4a77-9d53-0c1f6a2b3c4d";
@@ -290,6 +299,24 @@ mod tests {
         assert!(pod.finished());
         let message = pod.report(now()).containers[0].state.terminated().unwrap().message.clone();
         assert!(message.contains("\"i\"") && message.contains("exit code 4"), "{message}");
+    }
+
+    #[test]
+    fn a_failure_that_kubernetes_would_restart_says_that_it_is_final() {
+        for (policy, code, said) in [
+            (RestartPolicy::Never, 1, false),
+            (RestartPolicy::OnFailure, 1, true),
+            (RestartPolicy::Always, 1, true),
+            (RestartPolicy::Always, 0, false),
+        ] {
+            let mut pod = lifecycle(&[], &["a"]);
+            pod.restart_policy = policy;
+            pod.begin();
+            pod.happened(main(0), exit(code));
+            assert!(pod.finished());
+            let message = pod.report(now()).containers[0].state.terminated().unwrap().message.clone();
+            assert_eq!(message.contains("not restarted"), said, "{policy:?} {code}: {message}");
+        }
     }
 
     #[test]

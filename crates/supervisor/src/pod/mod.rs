@@ -38,6 +38,8 @@ pub(crate) struct End {
 pub(crate) enum How {
     /// By its program's end; the signal's number if one ended it.
     Exited { code: i32, signal: Option<i32> },
+    /// By the kernel, for want of memory.
+    OutOfMemory { signal: Option<i32> },
     /// Its program could not be started.
     NotStarted(StartFailure),
     /// The pod was ended while it was being prepared.

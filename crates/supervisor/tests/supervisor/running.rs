@@ -30,6 +30,7 @@ crate::tests![
     what_a_container_leaves_behind_is_killed,
     files_are_private,
     a_launch_description_that_cannot_be_read_is_reported,
+    a_full_disk_costs_output_and_nothing_else,
 ];
 
 fn init_containers_run_in_order_before_the_others() {
@@ -73,6 +74,7 @@ fn a_failed_init_container_ends_the_pod() {
     }
     assert_eq!(pod.output("init-bad.out"), "no\n");
     assert!(!pod.dir().join("run-a.out").exists());
+    assert_eq!(exit::load(&pod.dir(), Kind::Main, "a"), Some(4));
 }
 
 fn every_container_has_its_own_exit_code_and_the_highest_is_the_jobs() {
@@ -253,4 +255,22 @@ fn a_launch_description_that_cannot_be_read_is_reported() {
     let report = pod.report();
     assert!(report.finished && !report.started && report.containers.is_empty());
     assert!(report.ending.unwrap().message.contains("launch.json"));
+}
+
+fn a_full_disk_costs_output_and_nothing_else() {
+    let mut pod = Pod::of(script("a", "head -c 3000000 /dev/zero; exit 5"));
+    // the pod directory on a disk of 1 MB, which is gone with the supervisor's namespace
+    let small = "cp $3/launch.json $3/../ && mount -t tmpfs -o size=1m small $3 && mv $3/../launch.json $3 && \
+                 \"$@\"; code=$?; cp -r $3 $3/../kept; exit $code";
+    pod.wrapper =
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", small, "sh"].map(str::to_owned).into();
+    assert_eq!(pod.run(), 5);
+    let kept = pod.home.join("kept");
+    let report = interlink_supervisor::report::Report::load(&kept).unwrap().unwrap();
+    let end = terminated(&report.containers[0]);
+    assert!(report.finished && end.exit_code == 5);
+    let written = fs::metadata(kept.join("run-a.out")).unwrap().len();
+    let message = format!("{} bytes of its output could not be written: No space left on device", 3_000_000 - written);
+    assert!(end.message.contains(&message), "{}", end.message);
+    assert_eq!(exit::load(&kept, Kind::Main, "a"), Some(5));
 }
