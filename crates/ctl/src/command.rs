@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use interlink_daemon::{Failure, exit, flags, paths};
 use interlink_transport::Endpoint;
 
-use crate::run;
+use crate::{demo, run};
 
 /// The API server's socket where it runs as a service of the system.
 const SYSTEM_SOCKET: &str = "/run/interlink/api.sock";
@@ -30,7 +30,36 @@ struct Line {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(DemoArgs),
     Run(RunArgs),
+    #[command(subcommand, hide = true)]
+    Internal(Internal),
+}
+
+/// Runs the whole chain on this machine, and an example pod through it
+///
+/// Needs no root, no cluster and no batch system: the plugin runs the pod as a job of this machine, behind a real SSH
+/// server on a loopback port. Shows every program coming up, the pod's states, its output and what it proves, and ends
+/// with everything stopped and removed. With KUBECONFIG set to an existing file it joins that cluster as one more node
+/// instead of reading the pod from a directory.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  interlinkctl demo\n  interlinkctl demo --keep                          then: interlinkctl run -f pod.yaml --api unix://DIR/api.sock\n  interlinkctl demo --stop /tmp/interlink-demo-1a2b3c\n  KUBECONFIG=~/.kube/config interlinkctl demo"
+)]
+struct DemoArgs {
+    /// Leave everything running at the end and say how to use it
+    #[arg(long, conflicts_with = "stop")]
+    keep: bool,
+    /// Stop a demo that was left running, by its directory
+    #[arg(long, value_name = "DIR")]
+    stop: Option<PathBuf>,
+}
+
+/// Parts of the demo that run as processes of their own
+#[derive(Debug, Subcommand)]
+enum Internal {
+    Warden { dir: PathBuf },
+    Sshd { port: u16, host_key: PathBuf, authorized: PathBuf, socket: PathBuf },
 }
 
 /// Runs one pod through the interLink API, without Kubernetes
@@ -93,6 +122,12 @@ const PROGRAM: &str = "interlinkctl";
 
 async fn execute(command: Command) -> Result<u8, Failure> {
     match command {
+        Command::Demo(DemoArgs { stop: Some(dir), .. }) => demo::stop_kept(&dir).await,
+        Command::Demo(args) => demo::demo(args.keep).await,
+        Command::Internal(Internal::Warden { dir }) => demo::warden::watch(&dir).await.map(|()| 0),
+        Command::Internal(Internal::Sshd { port, host_key, authorized, socket }) => {
+            demo::own_sshd::serve(port, &host_key, &authorized, socket).await.map(|()| 0)
+        }
         Command::Run(args) => {
             let api = endpoint(args.api.as_deref())?;
             let manifest = run::read_manifest(&args.filename)?;
@@ -126,7 +161,7 @@ mod tests {
             &["run", "-f", "p.yaml", "-api", "unix:///a", "-timeout=10m", "-keep"][..],
             &["run", "--filename=p.yaml", "--api=unix:///a", "--timeout", "600", "--keep"],
         ] {
-            let Command::Run(run) = read(args).unwrap().command;
+            let Command::Run(run) = read(args).unwrap().command else { panic!("{args:?}") };
             assert_eq!(run.timeout, Some(Duration::from_secs(600)));
             assert!(run.keep && run.api.as_deref() == Some("unix:///a"));
         }
@@ -137,6 +172,7 @@ mod tests {
         for (args, part) in [
             (&["fly"][..], "fly"),
             (&["run"], "--filename"),
+            (&["demo", "--keep", "--stop", "x"], "--stop"),
             (&["run", "-f", "p", "--color"], "--color"),
             (&["run", "-f", "p", "--timeout", "soon"], "write 90s"),
         ] {
@@ -151,9 +187,11 @@ mod tests {
 
     #[test]
     fn help_teaches_by_example() {
-        for args in [&["--help"][..], &["run", "--help"], &[]] {
+        for args in [&["--help"][..], &["run", "--help"], &["demo", "-help"], &[]] {
             match read(args) {
-                Err(Stop::Print(text)) => assert!(text.contains("interlinkctl run -f"), "{text}"),
+                Err(Stop::Print(text)) => {
+                    assert!(text.contains("interlinkctl run -f") && !text.contains("internal"), "{text}");
+                }
                 other => panic!("{other:?}"),
             }
         }

@@ -144,6 +144,16 @@ impl Api {
         }
     }
 
+    /// All output of a container so far.
+    ///
+    /// # Errors
+    /// The [`Fault`] of the hop that doesn't answer.
+    pub async fn whole_log(&self, request: &LogStruct) -> Result<Bytes, Fault> {
+        let body = serde_json::to_vec(request).map_err(|e| lasting(&e.to_string()))?;
+        let answer = self.send(self.call(Method::GET, path::GET_LOGS, body.into())).await;
+        whole(answer.map_err(|e| unreachable(&e))?).await
+    }
+
     fn call(&self, method: Method, path: &str, body: Bytes) -> Call {
         Call::new(method, path, body)
             .header("content-type", "application/json")

@@ -1,0 +1,145 @@
+//! Everything that a demo has started, wherever it went: programs, sshd's sessions, detached supervisors of pods.
+//!
+//! A process belongs to a demo if its environment names the demo's directory in [`MARK`], if its program file lies in
+//! that directory (the plugin's copy, which supervisors run), or if it descends from such a process. So a demo can be
+//! ended whoever started it, also after its own program was killed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// The variable that every program of a demo has, with the demo's directory as its value.
+pub const MARK: &str = "INTERLINK_DEMO";
+
+/// How long a process may take to end after SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// How often it is looked whether it has.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// A process, and when it was started, which tells it from a later one with its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Process {
+    /// In clock ticks since boot.
+    started: u64,
+    pid: i32,
+}
+
+/// The processes of the demo in `dir`, the oldest first.
+#[must_use]
+pub fn of(dir: &Path) -> Vec<Process> {
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    let mut alive: BTreeMap<i32, Process> = BTreeMap::new();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some((process, parent)) = look(pid) else { continue };
+        alive.insert(pid, process);
+        children.entry(parent).or_default().push(pid);
+        if belongs(pid, dir) {
+            found.push(pid);
+        }
+    }
+    let mut all = BTreeMap::new();
+    while let Some(pid) = found.pop() {
+        if let Some(process) = alive.get(&pid)
+            && all.insert(pid, *process).is_none()
+        {
+            found.extend(children.get(&pid).into_iter().flatten());
+        }
+    }
+    let own = std::process::id().cast_signed();
+    let mut all: Vec<Process> = all.into_values().filter(|p| p.pid != own).collect();
+    all.sort_unstable();
+    all
+}
+
+/// Ends them, the youngest first: SIGTERM, and SIGKILL to what stays. Returns when none is left, or cannot be ended.
+pub async fn end(dir: &Path) {
+    let give_up = Instant::now() + 4 * PATIENCE;
+    // A process may start another while it is being looked for.
+    while let Some(youngest) = of(dir).pop() {
+        youngest.end().await;
+        if Instant::now() >= give_up {
+            break;
+        }
+    }
+}
+
+impl Process {
+    async fn end(self) {
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+            let patience = Instant::now() + PATIENCE;
+            self.signal(signal);
+            while self.runs() {
+                if Instant::now() >= patience {
+                    break;
+                }
+                tokio::time::sleep(GLANCE).await;
+            }
+            if !self.runs() {
+                return;
+            }
+        }
+    }
+
+    fn signal(self, signal: Signal) {
+        if self.runs() {
+            let _ = kill(Pid::from_raw(self.pid), signal);
+        }
+    }
+
+    fn runs(self) -> bool {
+        look(self.pid).is_some_and(|(process, _)| process == self)
+    }
+}
+
+/// A process that is not a zombie, and its parent.
+fn look(pid: i32) -> Option<(Process, i32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Fields of proc_pid_stat(5) behind the last `)`: a program may have any name.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let (state, parent, started) = (fields.first()?, fields.get(1)?, fields.get(19)?);
+    if matches!(*state, "Z" | "X") {
+        return None;
+    }
+    Some((Process { started: started.parse().ok()?, pid }, parent.parse().ok()?))
+}
+
+fn belongs(pid: i32, dir: &Path) -> bool {
+    if std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.starts_with(dir)) {
+        return true;
+    }
+    let mark = format!("{MARK}={}", dir.display());
+    std::fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|environ| environ.split(|b| *b == 0).any(|variable| variable == mark.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[tokio::test]
+    async fn marked_processes_and_their_children_are_ended_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let shell =
+            |mark: &Path, script: &str| Command::new("/bin/sh").args(["-c", script]).env(MARK, mark).spawn().unwrap();
+        let mut deaf = shell(dir.path(), "trap '' TERM; env -u INTERLINK_DEMO sleep 60 & wait; wait");
+        let mut other = shell(&dir.path().join("x"), "exec sleep 60");
+        let started = Instant::now();
+        while of(dir.path()).len() < 2 {
+            assert!(started.elapsed() < Duration::from_secs(20));
+            tokio::time::sleep(GLANCE).await;
+        }
+        end(dir.path()).await;
+        assert!(of(dir.path()).is_empty());
+        assert!(deaf.wait().unwrap().code().is_none() || !deaf.wait().unwrap().success());
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+}
