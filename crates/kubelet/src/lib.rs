@@ -5,4 +5,5 @@ pub mod interlink;
 pub mod pod;
 pub mod pod_table;
 pub mod resolve;
+pub mod server;
 pub mod source;

@@ -1,0 +1,34 @@
+//! The kubelet API: what `kubectl logs`, dashboards and metrics collectors ask a node.
+//!
+//! ```text
+//!   kube-apiserver ──TLS, client certificate──▶ tls ─▶ access ─▶ routes ─▶ PodTable
+//!   standalone: private Unix socket ─────────────────────────────▶ routes ─▶ LogSource ──▶ the next hop
+//! ```
+//!
+//! - [`tls`]: connections, handshakes, limits, the drain. [`certificate`]: what we show. [`client_ca`]: whom we verify.
+//! - [`subject`], [`access`]: who a certificate belongs to and what it may do. Nothing is answered to a stranger.
+//! - [`routes`]: the paths. [`logs`], [`log_query`]: container logs. [`stats`]: `/stats/summary`.
+//!
+//! Over the Unix socket the file's mode (0600) is the access control.
+
+pub mod access;
+pub mod certificate;
+mod client_ca;
+mod log_query;
+mod logs;
+pub mod review;
+pub mod routes;
+mod stats;
+pub mod subject;
+pub mod tls;
+
+#[cfg(test)]
+mod tests;
+
+pub use access::{Access, Review, Reviewer, Verdict};
+pub use certificate::Serving;
+pub use logs::LogSource;
+pub use review::SubjectAccessReviews;
+pub use routes::{KubeletApi, router};
+pub use subject::Subject;
+pub use tls::{Tls, serve_tls};
