@@ -1,0 +1,156 @@
+//! `tunnel.rtt_p50`, `tunnel.rtt_p99`: a small request and its answer on one open connection.
+//!
+//! ```text
+//!   here ──lsock──▶ ssh-tunnel ══╗
+//!                                ╠══▶ one sshd, one cipher ──▶ an echo on loopback
+//!   here ──lsock──▶ ssh -N -L ═══╝
+//! ```
+//!
+//! Each round sends the same number of requests through both, in changing order, and gives one p50 and one p99 of each.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use interlink_testkit::dirs::TestDir;
+use interlink_testkit::process::Launch;
+use interlink_testkit::sshd::{KeyType, Options, Sshd};
+use interlink_testkit::users::User;
+use interlink_testkit::{binaries, wait};
+
+use crate::bench::Bench;
+use crate::figure::{Better, Figure};
+use crate::samples::quantile;
+
+mod echo;
+
+use echo::Echo;
+
+pub(crate) const BENCH: Bench = Bench {
+    figures: &[P50, P99],
+    about: "round trip of 64 bytes on an open connection, through ssh-tunnel and through ssh -L",
+    programs: &["ssh-tunnel"],
+    run: || Box::pin(run()),
+};
+
+const P50: &str = "tunnel.rtt_p50";
+const P99: &str = "tunnel.rtt_p99";
+const PEER: &str = "ssh -L";
+
+/// Odd, so that the median is a round that took place.
+const ROUNDS: usize = 21;
+/// Of each side in each round.
+const REQUESTS: usize = 2000;
+/// Before them: caches and clocks come up to speed.
+const WARM_UP: usize = 200;
+/// Bytes of a request, and of its answer.
+const SIZE: usize = 64;
+
+/// The first choice of ssh-tunnel where the processor computes AES; the only one of this sshd, so both have it.
+const CIPHER: &str = "Ciphers aes256-gcm@openssh.com";
+
+const SOON: Duration = Duration::from_secs(20);
+
+async fn run() -> anyhow::Result<Vec<Figure>> {
+    let echo = Echo::start()?;
+    let lines = vec![CIPHER.to_owned(), "LogLevel ERROR".to_owned()];
+    let sshd = Sshd::start(Options { lines, ..Options::default() }).await;
+    let user = User::current().name;
+    let key = sshd.key_pair("key", KeyType::Ed25519);
+    sshd.authorize(&user, "", &key);
+    let dir = TestDir::new();
+    let (ours, peers) = (dir.join("ours.sock"), dir.join("peer.sock"));
+
+    let tunnel = Launch::new(binaries::path("ssh-tunnel"), dir.join("tunnel.log"))
+        .args(["-addr", &format!("127.0.0.1:{}", sshd.port()), "-user", &user])
+        .arg("-keyfile")
+        .arg(key.private())
+        .arg("-hostkeyfile")
+        .arg(dir.write("host_key", sshd.known_hosts()))
+        .arg("-lsock")
+        .arg(&ours)
+        .args(["-rport", &echo.port().to_string()])
+        .env("RUNTIME_DIRECTORY", dir.path())
+        .start();
+    let log = std::fs::File::create(dir.join("ssh.log"))?;
+    let ssh = sshd
+        .ssh(&user, &key)
+        .args(["-N", "-o", "ExitOnForwardFailure=yes", "-L"])
+        .arg(format!("{}:localhost:{}", peers.display(), echo.port()))
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .context("ssh can't be started")?;
+
+    let ours = connected(&ours, "ssh-tunnel", &dir.join("tunnel.log")).await;
+    let peers = connected(&peers, "ssh -L", &dir.join("ssh.log")).await;
+    // One thread that blocks, so that nothing of ours stands between the clock and the socket.
+    let rounds = tokio::task::spawn_blocking(move || rounds(ours, peers)).await??;
+    drop((tunnel, ssh));
+
+    let figure = |name, fraction| {
+        let of = |sorted: &Vec<f64>| quantile(sorted, fraction).context("no requests");
+        let pairs: Vec<(f64, f64)> =
+            rounds.iter().map(|(ours, peers)| Ok((of(ours)?, of(peers)?))).collect::<anyhow::Result<_>>()?;
+        anyhow::Ok(Figure::of_rounds(name, "µs", Better::Lower, PEER, &pairs))
+    };
+    Ok(vec![figure(P50, 0.5)?, figure(P99, 0.99)?])
+}
+
+/// Waits until an answer comes through, and keeps that connection.
+async fn connected(socket: &Path, name: &str, log: &Path) -> UnixStream {
+    wait::until(&format!("{name} to carry a connection"), SOON, async || {
+        let socket = socket.to_owned();
+        let attempt = tokio::task::spawn_blocking(move || {
+            let mut stream = UnixStream::connect(socket)?;
+            // A tunnel that hangs is an error, not an endless benchmark.
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            round_trips(&mut stream, 1).map(|_| stream)
+        });
+        let failed = |error: &dyn std::fmt::Display| {
+            format!("{error}; its log: {}", std::fs::read_to_string(log).unwrap_or_default())
+        };
+        attempt.await.map_err(|error| failed(&error))?.map_err(|error| failed(&format!("{error:#}")))
+    })
+    .await
+}
+
+/// The sorted times of each round, ours and the peer's.
+fn rounds(mut ours: UnixStream, mut peers: UnixStream) -> anyhow::Result<Vec<(Vec<f64>, Vec<f64>)>> {
+    let mut rounds = Vec::new();
+    for round in 0..ROUNDS {
+        let mut pair = [Vec::new(), Vec::new()];
+        let mut streams = [("ssh-tunnel", &mut ours), (PEER, &mut peers)];
+        for side in [round % 2, 1 - round % 2] {
+            let (name, stream) = &mut streams[side];
+            round_trips(stream, WARM_UP).with_context(|| format!("through {name}"))?;
+            pair[side] = round_trips(stream, REQUESTS).with_context(|| format!("through {name}"))?;
+            pair[side].sort_by(f64::total_cmp);
+        }
+        let [ours, peers] = pair;
+        if round % 5 == 0 {
+            let p50 = |times: &[f64]| quantile(times, 0.5).unwrap_or_default();
+            eprintln!("  round {} of {ROUNDS}: {:.0} µs, {PEER} {:.0} µs", round + 1, p50(&ours), p50(&peers));
+        }
+        rounds.push((ours, peers));
+    }
+    Ok(rounds)
+}
+
+/// The time of each request in µs.
+fn round_trips(stream: &mut UnixStream, count: usize) -> anyhow::Result<Vec<f64>> {
+    let (request, mut answer) = ([0x5a; SIZE], [0; SIZE]);
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let begun = Instant::now();
+        stream.write_all(&request)?;
+        stream.read_exact(&mut answer)?;
+        times.push(begun.elapsed().as_secs_f64() * 1e6);
+        ensure!(answer == request, "the answer is not the request");
+        answer = [0; SIZE];
+    }
+    Ok(times)
+}
