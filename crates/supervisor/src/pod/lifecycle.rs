@@ -1,8 +1,8 @@
 //! The life of a pod: init containers one by one, then all containers together, until all have ended.
 //!
 //! ```text
-//! slot:  Waiting ─▶ Active(Preparing) ─▶ Active(Running) ─▶ Ended
-//!           └──────────────┴─── failed init, stop ──────────▶ Ended
+//! slot:  Waiting ─▶ Starting ─▶ Running ─▶ Ended
+//!           └─── failed init, stop ─────────▲
 //! ```
 //!
 //! Every container runs once, whatever `restartPolicy` says: a batch job ends when its work does.
@@ -29,8 +29,10 @@ pub(crate) struct ContainerId {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Slot {
+    /// Its turn has not come.
     Waiting,
-    Preparing(String),
+    /// Handed out to be started, once and for all; with what keeps it from running.
+    Starting(String),
     Running(Timestamp),
     Ended(Terminated),
 }
@@ -77,7 +79,7 @@ impl Lifecycle {
     pub(crate) fn happened(&mut self, id: ContainerId, happening: Happening) -> Vec<ContainerId> {
         let Some((container, slot)) = self.containers.get_mut(&id) else { return Vec::new() };
         match happening {
-            Happening::Preparing(message) => *slot = Slot::Preparing(message),
+            Happening::Preparing(message) => *slot = Slot::Starting(message),
             Happening::Started(at) => *slot = Slot::Running(at),
             Happening::Ended(mut end) => {
                 let failed = !matches!(end.how, How::Exited { code: 0, .. });
@@ -143,16 +145,23 @@ impl Lifecycle {
         }
     }
 
-    /// Containers whose turn it is: the first init container that has not ended, or all of the others.
-    fn next(&self) -> Vec<ContainerId> {
-        let waiting = |kind| {
+    /// Hands out the containers whose turn it is: the first init container that has not ended, or all of the others.
+    fn next(&mut self) -> Vec<ContainerId> {
+        let left = |kind| {
             self.containers.iter().filter(move |(id, (_, slot))| id.kind == kind && !matches!(slot, Slot::Ended(_)))
         };
-        let due: Vec<_> = match waiting(Kind::Init).next() {
-            Some(first) => vec![first],
-            None => waiting(Kind::Main).collect(),
+        let due: Vec<ContainerId> = match left(Kind::Init).next() {
+            Some((first, _)) => vec![*first],
+            None => left(Kind::Main).map(|(id, _)| *id).collect(),
         };
-        due.into_iter().filter(|(_, (_, slot))| *slot == Slot::Waiting).map(|(id, _)| *id).collect()
+        let mut starting = Vec::new();
+        for id in due {
+            if let Some((_, slot @ Slot::Waiting)) = self.containers.get_mut(&id) {
+                *slot = Slot::Starting(String::new());
+                starting.push(id);
+            }
+        }
+        starting
     }
 
     /// Whether every container has ended.
@@ -179,17 +188,20 @@ impl Lifecycle {
         }
     }
 
+    /// Kubernetes' word depends on whether the pod has init containers.
+    fn waiting_reason(&self) -> &'static str {
+        let initializing = self.containers.keys().any(|id| id.kind == Kind::Init);
+        if initializing { "PodInitializing" } else { "ContainerCreating" }
+    }
+
     fn status(&self, id: ContainerId, container: &ContainerLaunch, slot: &Slot) -> ContainerStatus {
         let running = matches!(slot, Slot::Running(_));
         let ran = running || matches!(slot, Slot::Ended(Terminated { started_at: Some(_), .. }));
         let container_id =
             ran.then(|| runtime::container_id(&container.runtime, &format!("{}-{}", self.id, container.name)));
         let state = match slot {
-            Slot::Waiting if self.containers.keys().any(|k| k.kind == Kind::Init) => {
-                ContainerState::waiting("PodInitializing", "")
-            }
-            Slot::Waiting => ContainerState::waiting("ContainerCreating", ""),
-            Slot::Preparing(message) => ContainerState::waiting("ContainerCreating", message.clone()),
+            Slot::Waiting => ContainerState::waiting(self.waiting_reason(), ""),
+            Slot::Starting(message) => ContainerState::waiting(self.waiting_reason(), message.clone()),
             Slot::Running(at) => ContainerState::Running(Running { started_at: Some(*at) }),
             Slot::Ended(terminated) => {
                 ContainerState::Terminated(Terminated { container_id: container_id.clone(), ..terminated.clone() })
@@ -317,6 +329,27 @@ mod tests {
             let message = pod.report(now()).containers[0].state.terminated().unwrap().message.clone();
             assert_eq!(message.contains("not restarted"), said, "{policy:?} {code}: {message}");
         }
+    }
+
+    #[test]
+    fn nothing_is_handed_out_twice() {
+        let mut pod = lifecycle(&[], &["a", "b", "c"]);
+        assert_eq!(pod.begin(), [main(0), main(1), main(2)]);
+        // the others have not said yet that they run
+        assert_eq!(pod.happened(main(0), exit(127)), []);
+        assert_eq!(pod.happened(main(1), Happening::Preparing("pulling".into())), []);
+        assert_eq!(pod.happened(main(2), exit(0)), []);
+        assert!(!pod.finished());
+    }
+
+    #[test]
+    fn what_is_starting_when_the_pod_is_stopped_ends_by_its_own_word() {
+        let mut pod = lifecycle(&[], &["a"]);
+        pod.begin();
+        pod.stop(Ending { reason: EndReason::Deleted, message: "WHY".into() }, now());
+        assert!(!pod.finished());
+        pod.happened(main(0), Happening::Ended(End { how: How::GivenUp, at: now(), notes: vec![] }));
+        assert_eq!(shown(&pod), "a:143 Terminated");
     }
 
     #[test]
