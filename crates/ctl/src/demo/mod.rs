@@ -94,7 +94,7 @@ pub async fn stop_kept(dir: &Path) -> Result<u8, Failure> {
 async fn stop(place: &Place) -> usize {
     let cluster = Cluster::open_if_joined(place).await;
     let _ = withdraw(place, cluster.as_ref()).await;
-    processes::end(place.path()).await;
+    processes::end(place.path(), processes::PATIENCE).await;
     if let Some(cluster) = cluster {
         // The kubelet would make it again.
         cluster.remove_node().await;
