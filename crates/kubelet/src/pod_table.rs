@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use interlink_wire::{Object, PodStatus, PodUid};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -131,7 +131,9 @@ impl KnownPod {
     #[must_use]
     pub fn grace_seconds(&self) -> u64 {
         let of = |part: &str, key: &str| self.object.fields().get(part)?.get(key)?.as_u64();
-        of("metadata", "deletionGracePeriodSeconds").or_else(|| of("spec", "terminationGracePeriodSeconds")).unwrap_or(30)
+        of("metadata", "deletionGracePeriodSeconds")
+            .or_else(|| of("spec", "terminationGracePeriodSeconds"))
+            .unwrap_or(30)
     }
 
     /// Whether its phase is final.
@@ -152,14 +154,30 @@ impl KnownPod {
                 .is_some_and(|t| !t.is_null())
     }
 
-    /// The pod with our latest status, as the kubelet API shows it.
+    /// The pod with our latest status and job id, as the kubelet API shows it.
     #[must_use]
     pub fn to_object(&self) -> Object {
         let mut object = (*self.object).clone();
+        if !self.job.is_empty() {
+            note_job(&mut object, &self.job);
+        }
         if let Some(status) = &self.status {
             object.fields_mut().insert("status".into(), (**status).clone());
         }
         object
+    }
+}
+
+/// Sets the annotation `JobID`, in which the existing virtual kubelet keeps the job id.
+fn note_job(object: &mut Object, job: &str) {
+    let metadata = object.fields_mut().entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    let Some(metadata) = metadata.as_object_mut() else { return };
+    let annotations = metadata.entry("annotations").or_insert(Value::Null);
+    if annotations.is_null() {
+        *annotations = Value::Object(Map::new());
+    }
+    if let Some(annotations) = annotations.as_object_mut() {
+        annotations.insert("JobID".into(), job.into());
     }
 }
 
@@ -301,5 +319,8 @@ mod tests {
         let known = table.get(&uid(1)).unwrap();
         assert!(known.is_finished() && !known.is_terminating());
         assert_eq!(known.to_object().phase(), "Succeeded");
+        assert_eq!(known.to_object().annotation("JobID"), None);
+        table.update(&uid(1), |p| p.job = "7".into());
+        assert_eq!(table.get(&uid(1)).unwrap().to_object().annotation("JobID"), Some("7"));
     }
 }

@@ -1,0 +1,5 @@
+//! The node.
+
+mod taint;
+
+pub use taint::{FIXED_KEY, Taint};
