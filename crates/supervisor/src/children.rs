@@ -137,6 +137,11 @@ impl Process {
         self.pid.as_raw()
     }
 
+    /// Signals the process alone.
+    pub(crate) fn signal_alone(&self, signal: Signal) {
+        let _ = kill(self.pid, signal);
+    }
+
     /// Signals the process and its group. Before it has its own session there is no such group.
     pub(crate) fn signal(&self, signal: Signal) {
         if killpg(self.pid, signal).is_err() {

@@ -110,7 +110,8 @@ async fn live(pod: &mut Pod, id: ContainerId, container: &ContainerLaunch) -> (H
 
     let starting = spawn_local(hand_over(spec, spec_pipe, status));
     let kills_before = oom::kills();
-    let mut ended = lives(pod, id, &mut process, starting).await;
+    let group = runtime::signals_group(&container.runtime);
+    let mut ended = lives(pod, id, &mut process, group, starting).await;
     // a shell that outlives its killed child reports the same code without the signal
     if let How::Exited { code: KILLED, signal } = ended
         && *pod.stop.borrow() != Stop::Force
@@ -154,11 +155,12 @@ async fn hand_over(
     }))
 }
 
-/// Follows a process from its start to its end, passing on the wish that it stop.
+/// Follows a process from its start to its end, passing on the wish that it stop: to its `group` or to itself.
 async fn lives(
     pod: &mut Pod,
     id: ContainerId,
     process: &mut Process,
+    group: bool,
     mut starting: tokio::task::JoinHandle<Option<StartFailure>>,
 ) -> How {
     let mut done = Stop::No;
@@ -177,10 +179,13 @@ async fn lives(
             status = process.ended(), if known => return exited(status),
             () = stopped(&mut pod.stop, done) => {
                 done = *pod.stop.borrow();
-                let force = done == Stop::Force;
-                process.signal(if force { Signal::SIGKILL } else { Signal::SIGTERM });
-                if force {
-                    crate::processes::kill_session(process.pid());
+                match done {
+                    Stop::Force => {
+                        process.signal(Signal::SIGKILL);
+                        crate::processes::kill_session(process.pid());
+                    }
+                    _ if group => process.signal(Signal::SIGTERM),
+                    _ => process.signal_alone(Signal::SIGTERM),
                 }
             }
         }

@@ -80,6 +80,17 @@ pub(crate) fn doubt(runtime: &Runtime, exit_code: i32) -> Option<&'static str> {
     }
 }
 
+/// Whether TERM goes to the container's whole process group, or to its first process, which passes it on.
+///
+/// Apptainer hands a signal down to the program by itself: sent to the group it would arrive up to three times, and a
+/// program that is leaving because of the first could be ended by the second.
+pub(crate) fn signals_group(runtime: &Runtime) -> bool {
+    match runtime {
+        Runtime::Host => true,
+        Runtime::Apptainer { .. } => false,
+    }
+}
+
 /// `<runtime>://<id>` for a container's status.
 pub(crate) fn container_id(runtime: &Runtime, id: &str) -> String {
     let name = match runtime {

@@ -36,16 +36,15 @@ crate::tests![
     an_unprivileged_account_runs_containers_too,
 ];
 
-/// A sandbox directory with busybox, made once for all tests.
+/// A sandbox directory with busybox, made once for all tests; it goes with the test process.
 fn sandbox() -> &'static Path {
-    static MADE: OnceLock<PathBuf> = OnceLock::new();
-    MADE.get_or_init(|| {
+    static MADE: OnceLock<(TestDir, PathBuf)> = OnceLock::new();
+    let (_, root) = MADE.get_or_init(|| {
         let installed =
             Command::new(interlink_testkit::binaries::workspace().join("scripts/apptainer")).status().unwrap();
         assert!(installed.success(), "scripts/apptainer must be able to install Apptainer");
-        // beside the test binary, not in a directory that goes with one test
-        let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("busybox-sandbox");
-        let _ = fs::remove_dir_all(&root);
+        let home = TestDir::new();
+        let root = home.folder("busybox-sandbox");
         for folder in ["bin", "etc", "tmp", "proc", "sys", "dev", "usr", "var/tmp", "root", "home", "mnt", "run"] {
             fs::create_dir_all(root.join(folder)).unwrap();
         }
@@ -60,8 +59,9 @@ fn sandbox() -> &'static Path {
         for file in ["etc/hosts", "etc/resolv.conf", "etc/localtime"] {
             fs::write(root.join(file), "").unwrap();
         }
-        root
-    })
+        (home, root)
+    });
+    root
 }
 
 fn runtime(image: &str, pull: PullPolicy) -> Runtime {

@@ -50,6 +50,7 @@ fn a_job_started_again_reports_its_containers_as_lost() {
     let before = pod.until("one running, one ended", |r| {
         r.containers[0].state.is_running() && r.containers[1].state.terminated().is_some()
     });
+    until("its first words", || fs::read(pod.dir().join("run-a.out")).is_ok_and(|t| t == b"once\n").then_some(()));
     first.signal(Signal::SIGKILL);
     assert_eq!(first.end(), -9);
     assert_eq!(pod.start_again("7").end(), 255);
