@@ -40,6 +40,7 @@ mod publish;
 pub mod report;
 mod runtime;
 pub mod spool;
+mod stopping;
 mod supervise;
 
 pub use contain::contain;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use interlink_wire::JobId;
 use jiff::Timestamp;
 use nix::sys::prctl;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -23,6 +23,7 @@ use crate::pod::container::{self, Stop};
 use crate::pod::{ContainerId, Happening, Lifecycle};
 use crate::publish::{Place, Publisher};
 use crate::report::{EndReason, Ending, Report};
+use crate::stopping::{Asked, Signals, deleted, ending};
 use crate::{exit, layout, processes};
 
 /// How long the first report may take to become durable; nothing is started before.
@@ -39,7 +40,8 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(50);
 /// containers' exit codes, or one of those of [`exit`] when nothing was run.
 ///
 /// SIGTERM, SIGINT and SIGUSR1 end the pod; SIGUSR2 says that the job's time limit is near. Must be called from a
-/// process that has no other children and needs no other signal handling.
+/// process that has no other children and needs no other signal handling, in a thread that lives as long as it: the
+/// kernel ends the containers with that thread.
 #[must_use]
 pub fn supervise(pod_dir: &Path, job_id: &JobId) -> u8 {
     let started = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -294,64 +296,6 @@ async fn at(when: Option<Instant>) {
     }
 }
 
-/// Who wants the pod to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Stop,
-    TimeLimit,
-    ActiveDeadline,
-}
-
-fn deleted() -> Ending {
-    Ending { reason: EndReason::Deleted, message: "the pod was deleted".to_owned() }
-}
-
-fn ending(asked: Asked, deletion: Option<Deletion>, launch: &Launch) -> Ending {
-    let (reason, message) = match (asked, deletion) {
-        (_, Some(_)) => return deleted(),
-        (Asked::Stop, None) => {
-            (EndReason::Terminated, "the job was told to stop (scancel, preemption or shutdown of the node)".to_owned())
-        }
-        (Asked::TimeLimit, None) => (EndReason::DeadlineExceeded, "the job reached its time limit".to_owned()),
-        (Asked::ActiveDeadline, None) => (
-            EndReason::DeadlineExceeded,
-            format!(
-                "the pod ran longer than its activeDeadlineSeconds ({})",
-                launch.active_deadline_seconds.unwrap_or_default()
-            ),
-        ),
-    };
-    Ending { reason, message }
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    user1: Signal,
-    user2: Signal,
-}
-
-impl Signals {
-    fn install() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            user1: signal(SignalKind::user_defined1())?,
-            user2: signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            Some(()) = self.terminate.recv() => Asked::Stop,
-            Some(()) = self.interrupt.recv() => Asked::Stop,
-            Some(()) = self.user1.recv() => Asked::Stop,
-            Some(()) = self.user2.recv() => Asked::TimeLimit,
-            else => std::future::pending().await,
-        }
-    }
-}
-
 fn log(launch: &Launch, id: ContainerId, happening: &Happening) {
     let list = if id.kind == Kind::Init { &launch.init_containers } else { &launch.containers };
     let name = list.get(id.index).map_or("", |container| &container.name);
@@ -359,31 +303,5 @@ fn log(launch: &Launch, id: ContainerId, happening: &Happening) {
         Happening::Preparing(message) => tracing::info!("container {name}: {message}"),
         Happening::Started(_) => tracing::info!("container {name} started"),
         Happening::Ended(end) => tracing::info!("container {name} ended: {:?}", end.how),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_delete_explains_every_signal() {
-        let launch: Launch = serde_json::from_str(
-            r#"{"uid":"0b0c9a3e-2d5f-4a77-9d53-0c1f6a2b3c4d","namespace":"n","name":"p","spool":"/s","image_cache":"/i",
-                "active_deadline_seconds":7,"containers":[]}"#,
-        )
-        .unwrap();
-        let cases = [
-            (Asked::Stop, None, EndReason::Terminated, "told to stop"),
-            (Asked::TimeLimit, None, EndReason::DeadlineExceeded, "time limit"),
-            (Asked::ActiveDeadline, None, EndReason::DeadlineExceeded, "activeDeadlineSeconds (7)"),
-            (Asked::Stop, Some(Deletion::default()), EndReason::Deleted, "deleted"),
-            (Asked::TimeLimit, Some(Deletion::default()), EndReason::Deleted, "deleted"),
-        ];
-        for (asked, deletion, reason, message) in cases {
-            let found = ending(asked, deletion, &launch);
-            assert_eq!(found.reason, reason);
-            assert!(found.message.contains(message), "{}", found.message);
-        }
     }
 }

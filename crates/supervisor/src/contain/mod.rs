@@ -25,14 +25,14 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{close, dup2_stderr, dup2_stdin, setsid};
+use nix::unistd::{close, dup2_stderr, dup2_stdin, getppid, setsid};
 
 pub(crate) use spec::{Spec, StartFailure};
 
 /// Exit code when the pipes are not there: the command was typed by hand.
 const NOT_FOR_PEOPLE: u8 = 2;
 
-/// Becomes the program of the [`Spec`] on stdin. Returns, with the exit code for the process, only when that failed.
+/// Becomes the program that the supervisor describes on stdin. Returns, with the exit code for the process, only when that failed.
 ///
 /// Must be called from a process that has not yet started a thread.
 #[must_use]
@@ -67,6 +67,9 @@ fn become_program(spec: &Spec) -> Result<std::convert::Infallible, StartFailure>
     // Whatever ends the supervisor ends its containers: nobody could report them any more.
     prctl::set_pdeathsig(Signal::SIGKILL)
         .map_err(|error| StartFailure::setup(format!("the process cannot be bound to its supervisor: {error}")))?;
+    if getppid().as_raw() != spec.supervisor {
+        return Err(StartFailure::setup("the supervisor ended before the program was started"));
+    }
     Err(program::execute(spec))
 }
 

@@ -10,8 +10,8 @@ use super::{Spec, StartFailure};
 
 /// Goes to the container's working directory.
 pub(super) fn change_directory(working_dir: Option<&str>) -> Result<(), StartFailure> {
-    let directory = working_dir.filter(|d| !d.is_empty()).unwrap_or("/");
-    std::env::set_current_dir(directory).map_err(|error| {
+    let directory = Path::new("/").join(working_dir.unwrap_or_default());
+    std::env::set_current_dir(&directory).map_err(|error| {
         StartFailure::setup(format!(
             "workingDir {directory:?} cannot be entered on the node: {error}; it must exist there or be in a volume"
         ))

@@ -9,6 +9,8 @@ use crate::launch::Mount;
 /// What to become. Goes through a pipe: it holds secrets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spec {
+    /// Process number of the supervisor: without it nothing is started.
+    pub(crate) supervisor: i32,
     /// Program and arguments; a bare name is looked up in the PATH that the program gets.
     pub(crate) argv: Vec<String>,
     /// The program's whole environment; `None` leaves the supervisor's.

@@ -85,6 +85,7 @@ pub(super) fn spec(
     argv.extend(words.command);
     argv.extend(words.args);
     Ok(Spec {
+        supervisor: std::process::id().cast_signed(),
         argv,
         env: None,
         working_dir: None,

@@ -21,6 +21,7 @@ pub(super) fn spec(container: &ContainerLaunch, stage: &Path) -> Result<Spec, St
     }
     let home = std::env::var("HOME").unwrap_or_else(|_| "/".to_owned());
     Ok(Spec {
+        supervisor: std::process::id().cast_signed(),
         argv: [words.command, words.args].concat(),
         env: Some(environment(&container.env, &home)),
         working_dir: container.working_dir.clone(),

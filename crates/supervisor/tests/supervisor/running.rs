@@ -31,6 +31,7 @@ crate::tests![
     files_are_private,
     a_launch_description_that_cannot_be_read_is_reported,
     a_full_disk_costs_output_and_nothing_else,
+    the_shim_is_not_for_people,
 ];
 
 fn init_containers_run_in_order_before_the_others() {
@@ -273,4 +274,11 @@ fn a_full_disk_costs_output_and_nothing_else() {
     let message = format!("{} bytes of its output could not be written: No space left on device", 3_000_000 - written);
     assert!(end.message.contains(&message), "{}", end.message);
     assert_eq!(exit::load(&kept, Kind::Main, "a"), Some(5));
+}
+
+fn the_shim_is_not_for_people() {
+    let own = std::env::current_exe().unwrap();
+    let output = std::process::Command::new(own).arg("contain").stdin(std::process::Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("by the supervisor only"));
 }
