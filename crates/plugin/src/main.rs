@@ -1,3 +1,7 @@
 //! interlink-plugin: see the library's documentation.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    interlink_plugin::command_line::run()
+}

@@ -1,0 +1,159 @@
+//! The scheduler's view of the jobs: one question for all of them, only while there are any, more often while things
+//! move. A job that ended without its supervisor's last word gets a verdict, after a while for a slow file system.
+
+use std::collections::HashMap;
+use std::io::{Read, Seek, SeekFrom};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use interlink_supervisor::report::Report;
+use interlink_wire::JobId;
+use jiff::Timestamp;
+
+use super::Plugin;
+use super::create::blocking;
+use super::pod::Pod;
+use crate::jobdir::JobDir;
+use crate::jobdir::record::Verdict;
+use crate::scheduler::{End, JobRecord, JobState};
+
+/// How often and how patiently a scheduler is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Pause while things move.
+    pub shortest: Duration,
+    /// Pause while nothing does.
+    pub longest: Duration,
+    /// Pause before a look that somebody asked for.
+    pub asked: Duration,
+    /// How long the last word of a supervisor may take after the job's end.
+    pub last_word: Duration,
+    /// How long a job may be unknown to the scheduler before it is given up.
+    pub forgotten: Duration,
+}
+
+impl Pace {
+    /// On this machine a look costs nothing.
+    pub const LOCAL: Self = Self {
+        shortest: Duration::from_millis(500),
+        longest: Duration::from_secs(1),
+        asked: Duration::from_millis(50),
+        last_word: Duration::from_secs(2),
+        forgotten: Duration::from_secs(2),
+    };
+    /// A cluster's controller serves many; a network file system may be late.
+    pub const CLUSTER: Self = Self {
+        shortest: Duration::from_secs(2),
+        longest: Duration::from_secs(5),
+        asked: Duration::from_millis(250),
+        last_word: Duration::from_secs(10),
+        forgotten: Duration::from_secs(60),
+    };
+}
+
+impl Plugin {
+    /// Looks after the jobs until the program stops.
+    pub async fn poll(self: Arc<Self>, pace: Pace) {
+        let mut pause = pace.shortest;
+        loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+                () = self.look.notified() => tokio::time::sleep(pace.asked).await,
+            }
+            let mut jobs: HashMap<JobId, Vec<Arc<Pod>>> = HashMap::new();
+            for pod in self.table.active() {
+                let facts = pod.facts();
+                if let Some(job) = facts.job.clone().filter(|_| facts.needs_scheduler()) {
+                    drop(facts);
+                    jobs.entry(job).or_default().push(pod);
+                }
+            }
+            if jobs.is_empty() {
+                pause = pace.longest;
+                continue;
+            }
+            let ids: Vec<JobId> = jobs.keys().cloned().collect();
+            let answer = self.scheduler.observe(&ids).await;
+            self.heard(&answer);
+            let Ok(mut records) = answer else {
+                // Unknown is not failed: what was known stays.
+                pause = pace.longest;
+                continue;
+            };
+            let mut moved = false;
+            for (job, pods) in jobs {
+                let record = records.remove(&job).unwrap_or_else(|| {
+                    JobRecord::living(JobState::Ended(End::Forgotten), format!("job {job} is no longer known"))
+                });
+                for pod in pods {
+                    moved |= self.observed(&pod, &record, pace).await;
+                }
+            }
+            pause = if moved { pace.shortest } else { (pause * 3 / 2).min(pace.longest) };
+        }
+    }
+
+    /// Takes in the scheduler's record of a pod's job; whether it was news.
+    async fn observed(&self, pod: &Arc<Pod>, record: &JobRecord, pace: Pace) -> bool {
+        let news = pod.facts().record.as_ref() != Some(record);
+        if news {
+            pod.learn(|facts| facts.record = Some(record.clone()));
+        }
+        let Some(end) = record.end() else {
+            pod.facts().silent_since = None;
+            return news;
+        };
+        if pod.facts().is_settled() {
+            return news;
+        }
+        // The supervisor's last word may have come without its event.
+        self.reread(pod).await;
+        let patience = if end == End::Forgotten { pace.forgotten } else { pace.last_word };
+        let silent_since = *pod.facts().silent_since.get_or_insert_with(Instant::now);
+        if pod.facts().is_settled() || silent_since.elapsed() < patience {
+            // Soon to be looked at again.
+            return true;
+        }
+        let dir = pod.dir.clone();
+        let verdict = Verdict { record: record.clone(), last_words: String::new(), at: Timestamp::now() };
+        let verdict = blocking(move || {
+            let verdict = Verdict { last_words: last_words(&dir), ..verdict };
+            if let Err(error) = verdict.store(&dir) {
+                tracing::warn!(path = %dir.path().display(), err = %error, "the verdict on a job can't be recorded");
+            }
+            verdict
+        })
+        .await;
+        tracing::warn!(uid = %pod.uid, "the job ended without a word of its supervisor: {}", record.words);
+        pod.learn(|facts| facts.verdict = Some(verdict));
+        self.table.rest(pod);
+        true
+    }
+
+    /// Reads a pod's report again.
+    pub(super) async fn reread(&self, pod: &Arc<Pod>) {
+        let dir = pod.dir.clone();
+        if let Ok(Some(report)) = blocking(move || Report::load(dir.path())).await {
+            self.reported(pod, report);
+        }
+    }
+}
+
+/// The most that is quoted of a job's own output, in bytes.
+const QUOTED: u64 = 400;
+
+/// The last line that a job wrote outside of its containers.
+fn last_words(dir: &JobDir) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(dir.join("job.out"))?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(QUOTED)))?;
+        let mut bytes = Vec::new();
+        file.take(QUOTED).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    line.trim().chars().filter(|c| !c.is_control()).collect()
+}

@@ -1,0 +1,3 @@
+//! A Slurm cluster, through its commands.
+
+pub mod flags;
