@@ -73,8 +73,7 @@ async fn a_new_host_is_accepted_once_and_recorded_privately() {
     let (host, _) = text.split_once(' ').unwrap();
     fs::write(&record, format!("{host} {}\n", other.public())).unwrap();
     site.sshd.kill_sessions();
-    let state = tunnel.down().await;
-    assert!(state.hops[0].cause.contains("not the one on record"), "{state:?}");
+    tunnel.becomes("the other key to be refused", |s| s.hops[0].cause.contains("not the one on record")).await;
     assert_eq!(fs::read_to_string(&record).unwrap().lines().count(), 1);
 }
 
