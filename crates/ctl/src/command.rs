@@ -59,7 +59,7 @@ struct DemoArgs {
 #[derive(Debug, Subcommand)]
 enum Internal {
     Warden { dir: PathBuf },
-    Sshd { port: u16, host_key: PathBuf, authorized: PathBuf, socket: PathBuf },
+    Sshd { port: u16, host_key: PathBuf, allowed: PathBuf, socket: PathBuf },
 }
 
 /// Runs one pod through the interLink API, without Kubernetes
@@ -125,8 +125,8 @@ async fn execute(command: Command) -> Result<u8, Failure> {
         Command::Demo(DemoArgs { stop: Some(dir), .. }) => demo::stop_kept(&dir).await,
         Command::Demo(args) => demo::demo(args.keep).await,
         Command::Internal(Internal::Warden { dir }) => demo::warden::watch(&dir).await.map(|()| 0),
-        Command::Internal(Internal::Sshd { port, host_key, authorized, socket }) => {
-            demo::own_sshd::serve(port, &host_key, &authorized, socket).await.map(|()| 0)
+        Command::Internal(Internal::Sshd { port, host_key, allowed, socket }) => {
+            demo::own_sshd::serve(port, &host_key, &allowed, socket).await.map(|()| 0)
         }
         Command::Run(args) => {
             let api = endpoint(args.api.as_deref())?;

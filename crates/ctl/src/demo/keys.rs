@@ -19,6 +19,8 @@ pub struct Keys {
     pub host_public: PathBuf,
     /// The tunnel's private key.
     pub client: PathBuf,
+    /// The tunnel's public key, for our own server.
+    pub client_public: PathBuf,
     /// The tunnel's public key with what it may do, for sshd.
     pub authorized: PathBuf,
 }
@@ -33,11 +35,13 @@ impl Keys {
             host: place.remote().join("host_key"),
             host_public: place.join("host_key.pub"),
             client: place.join("tunnel_key"),
+            client_public: place.join("tunnel_key.pub"),
             authorized: place.remote().join("authorized_keys"),
         };
         let host = pair(&keys.host)?;
         let client = pair(&keys.client)?;
         write(&keys.host_public, &format!("{host}\n"))?;
+        write(&keys.client_public, &format!("{client}\n"))?;
         // Forwarding is all that it may do. sshd can't narrow it to one socket.
         write(&keys.authorized, &format!("restrict,port-forwarding,command=\"/bin/false\" {client}\n"))?;
         Ok(keys)

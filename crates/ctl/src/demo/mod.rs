@@ -70,8 +70,9 @@ pub async fn demo(keep: bool) -> Result<u8, Failure> {
         screen.bad("stopped", &format!("{left} processes can't be ended"));
         return Err(Failure::failed("the demo could not end all that it started"));
     }
-    let stopped = "everything stopped and removed";
-    screen.line(&format!("{stopped}; {:.1} s in all", screen.elapsed().as_secs_f64()));
+    let rest =
+        if shown.is_err() { format!("; the logs are in {}", place.logs().display()) } else { " and removed".into() };
+    screen.line(&format!("everything stopped{rest}; {:.1} s in all", screen.elapsed().as_secs_f64()));
     shown
 }
 

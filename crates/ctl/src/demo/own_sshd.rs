@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use interlink_daemon::Failure;
-use russh::keys::ssh_key::AuthorizedKeys;
 use russh::keys::{PrivateKey, PublicKey};
 use russh::server::{Auth, ChannelOpenHandle, Config, Handler, Msg, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelOpenFailure, MethodKind, MethodSet};
@@ -20,12 +19,10 @@ const SILENCE: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// [`Failure`] where a key can't be read or the port is taken.
-pub async fn serve(port: u16, host_key: &Path, authorized: &Path, socket: PathBuf) -> Result<(), Failure> {
+pub async fn serve(port: u16, host_key: &Path, allowed: &Path, socket: PathBuf) -> Result<(), Failure> {
     let wrong = |file: &Path, e| Failure::config(format!("{}: {e}", file.display()));
     let key = PrivateKey::from_openssh(read(host_key)?).map_err(|e| wrong(host_key, e))?;
-    let lines = read(authorized)?;
-    let allowed = AuthorizedKeys::new(&lines).map(|entry| entry.map(|entry| entry.public_key().clone()));
-    let allowed = allowed.collect::<Result<Vec<_>, _>>().map_err(|e| wrong(authorized, e))?;
+    let allowed = PublicKey::from_openssh(read(allowed)?.trim()).map_err(|e| wrong(allowed, e))?;
     let config = Arc::new(Config {
         keys: vec![key],
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
@@ -38,7 +35,7 @@ pub async fn serve(port: u16, host_key: &Path, authorized: &Path, socket: PathBu
     let listener = TcpListener::bind(("127.0.0.1", port))
         .await
         .map_err(|e| Failure::failed(format!("can't listen on 127.0.0.1:{port}: {e}")))?;
-    let client = Client { allowed: allowed.into(), socket };
+    let client = Client { allowed: Arc::new(allowed), socket };
     loop {
         match listener.accept().await {
             Ok((stream, _)) => drop(tokio::spawn(session(config.clone(), stream, client.clone()))),
@@ -63,7 +60,7 @@ async fn session(config: Arc<Config>, stream: TcpStream, client: Client) {
 /// One client, as long as it is connected.
 #[derive(Clone)]
 struct Client {
-    allowed: Arc<[PublicKey]>,
+    allowed: Arc<PublicKey>,
     socket: PathBuf,
 }
 
@@ -71,8 +68,7 @@ impl Handler for Client {
     type Error = russh::Error;
 
     async fn auth_publickey(&mut self, _: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        let known = self.allowed.iter().any(|allowed| allowed.key_data() == key.public_key.key_data());
-        Ok(if known { Auth::Accept } else { Auth::reject() })
+        Ok(if self.allowed.key_data() == key.public_key.key_data() { Auth::Accept } else { Auth::reject() })
     }
 
     async fn channel_open_direct_streamlocal(

@@ -1,10 +1,13 @@
 //! Everything that a demo has started, wherever it went: programs, sshd's sessions, detached supervisors of pods.
 //!
-//! A process belongs to a demo if its environment names the demo's directory in [`MARK`], if its program file lies in
-//! that directory (the plugin's copy, which supervisors run), or if it descends from such a process. So a demo can be
-//! ended whoever started it, also after its own program was killed.
+//! A process belongs to a demo if it was [`note`]d in the demo's directory, if its environment names that directory in
+//! [`MARK`] (sshd writes over its own), if its program file lies there (the plugin's copy, which supervisors run), or if
+//! it descends from such a process. So a demo can be ended whoever started it, also after its own program was killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,6 +16,9 @@ use nix::unistd::Pid;
 
 /// The variable that every program of a demo has, with the demo's directory as its value.
 pub const MARK: &str = "INTERLINK_DEMO";
+
+/// The file with what was noted: number and start time, a line each.
+const NOTES: &str = "processes";
 
 /// How long a process may take to end after SIGTERM: our programs drain for up to 5 s.
 pub const PATIENCE: Duration = Duration::from_secs(8);
@@ -28,18 +34,38 @@ pub struct Process {
     pid: i32,
 }
 
+/// Notes a process that has just been started in the demo's directory.
+///
+/// # Errors
+/// The system's; then it is known by its mark only.
+pub fn note(dir: &Path, pid: u32) -> io::Result<()> {
+    let Some((process, _)) = look(pid.cast_signed()) else { return Ok(()) };
+    let mut notes = OpenOptions::new().create(true).append(true).mode(0o600).open(dir.join(NOTES))?;
+    notes.write_all(format!("{} {}\n", process.pid, process.started).as_bytes())
+}
+
+fn noted(dir: &Path) -> BTreeSet<Process> {
+    let text = std::fs::read_to_string(dir.join(NOTES)).unwrap_or_default();
+    let read = |line: &str| {
+        let (pid, started) = line.split_once(' ')?;
+        Some(Process { pid: pid.parse().ok()?, started: started.parse().ok()? })
+    };
+    text.lines().filter_map(read).collect()
+}
+
 /// The processes of the demo in `dir`, the oldest first.
 #[must_use]
 pub fn of(dir: &Path) -> Vec<Process> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     let mut alive: BTreeMap<i32, Process> = BTreeMap::new();
+    let noted = noted(dir);
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
         let Some((process, parent)) = look(pid) else { continue };
         alive.insert(pid, process);
         children.entry(parent).or_default().push(pid);
-        if belongs(pid, dir) {
+        if noted.contains(&process) || belongs(pid, dir) {
             found.push(pid);
         }
     }
@@ -117,6 +143,20 @@ fn belongs(pid: i32, dir: &Path) -> bool {
 mod tests {
     use super::*;
     use std::process::Command;
+
+    #[tokio::test]
+    async fn a_noted_process_is_known_without_its_mark_and_a_later_one_with_its_number_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new("sleep").arg("60").env_clear().spawn().unwrap();
+        let pid = child.id();
+        std::fs::write(dir.path().join(NOTES), format!("{pid} 1\nnonsense\n")).unwrap();
+        assert!(of(dir.path()).is_empty());
+        note(dir.path(), pid).unwrap();
+        assert_eq!(of(dir.path()).len(), 1);
+        let reaped = std::thread::spawn(move || child.wait().unwrap());
+        end(dir.path(), Duration::from_secs(20)).await;
+        assert!(!reaped.join().unwrap().success());
+    }
 
     #[tokio::test]
     async fn marked_processes_and_their_children_are_ended_and_no_other() {

@@ -10,7 +10,7 @@ use std::process::Stdio;
 use tokio::process::{Child, Command};
 
 use super::place::Place;
-use super::processes::MARK;
+use super::processes::{self, MARK};
 
 /// What programs may know of the caller's surroundings; everything else could change their configuration.
 const KEPT: [&str; 9] =
@@ -64,6 +64,9 @@ impl Program {
             // Ctrl-C is for us; we end them in order.
             .process_group(0)
             .spawn()?;
+        if let Some(pid) = child.id() {
+            processes::note(place.path(), pid)?;
+        }
         Ok(Running { name: self.name, log, child })
     }
 }

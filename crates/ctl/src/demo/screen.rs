@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// Width of the column with names of hops and containers.
-const NAME: usize = 16;
+const NAME: usize = 17;
 
 /// The demo's lines.
 #[derive(Debug)]

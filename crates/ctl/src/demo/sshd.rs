@@ -48,7 +48,7 @@ pub fn prepare(place: &Place, keys: &Keys) -> Result<Server, Failure> {
         Err(why) => {
             let file = super::own_file()?;
             let args = ["internal", "sshd", &port.to_string()].map(Into::into).into_iter();
-            let files = [&keys.host, &keys.authorized, &place.remote_socket()].map(|p| p.clone().into_os_string());
+            let files = [&keys.host, &keys.client_public, &place.remote_socket()].map(|p| p.clone().into_os_string());
             let args = args.chain(files).collect();
             let what = format!("our own on 127.0.0.1:{port}, because {why}");
             Ok(Server {
