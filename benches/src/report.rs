@@ -19,10 +19,10 @@ pub(crate) fn table(figures: &[Figure]) -> String {
         rows.push([
             figure.name.to_owned(),
             figure.unit.to_owned(),
-            spread(figure.ours.median, figure.ours),
-            spread(figure.peer.median, figure.peer),
+            spread(figure.ours),
+            spread(figure.peer),
             figure.peer_name.to_owned(),
-            spread(figure.ratio, figure.ratios),
+            spread(figure.ratio),
             format!("{better}{verdict}"),
         ]);
     }
@@ -33,7 +33,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
         let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
         let _ = writeln!(table, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
-    table.push_str("Medians of alternating rounds; in brackets the middle half of the rounds.\n");
+    table.push_str("Medians of the rounds, the ratio's too; in brackets their middle half.\n");
     table
 }
 
@@ -50,8 +50,8 @@ pub(crate) fn write_json(figures: &[Figure], file: &Path) -> io::Result<()> {
     std::fs::write(file, text)
 }
 
-fn spread(middle: f64, rounds: Summary) -> String {
-    format!("{} ({}–{})", number(middle), number(rounds.low), number(rounds.high))
+fn spread(rounds: Summary) -> String {
+    format!("{} ({}–{})", number(rounds.median), number(rounds.low), number(rounds.high))
 }
 
 /// Three digits that say something.

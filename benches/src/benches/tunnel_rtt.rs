@@ -6,7 +6,8 @@
 //!   here ──lsock──▶ ssh -N -L ═══╝
 //! ```
 //!
-//! Each round sends the same number of requests through both, in changing order, and gives one p50 and one p99 of each.
+//! Each round sends the same number of requests through both, a few at a time and in turns, so that whatever else the
+//! machine does hits both alike. A round gives one p50 and one p99 of each.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -41,11 +42,13 @@ const P99: &str = "tunnel.rtt_p99";
 const PEER: &str = "ssh -L";
 
 /// Odd, so that the median is a round that took place.
-const ROUNDS: usize = 21;
-/// Of each side in each round.
-const REQUESTS: usize = 2000;
-/// Before them: caches and clocks come up to speed.
-const WARM_UP: usize = 200;
+const ROUNDS: usize = 41;
+/// Turns of each side in a round.
+const TURNS: usize = 10;
+/// Requests of a turn.
+const REQUESTS: usize = 100;
+/// Before them, unmeasured: the other side has just had the processor's caches.
+const WARM_UP: usize = 10;
 /// Bytes of a request, and of its answer.
 const SIZE: usize = 64;
 
@@ -124,14 +127,18 @@ fn rounds(mut ours: UnixStream, mut peers: UnixStream) -> anyhow::Result<Vec<(Ve
     for round in 0..ROUNDS {
         let mut pair = [Vec::new(), Vec::new()];
         let mut streams = [("ssh-tunnel", &mut ours), (PEER, &mut peers)];
-        for side in [round % 2, 1 - round % 2] {
-            let (name, stream) = &mut streams[side];
-            round_trips(stream, WARM_UP).with_context(|| format!("through {name}"))?;
-            pair[side] = round_trips(stream, REQUESTS).with_context(|| format!("through {name}"))?;
-            pair[side].sort_by(f64::total_cmp);
+        for turn in 0..TURNS {
+            for side in [turn % 2, 1 - turn % 2] {
+                let (name, stream) = &mut streams[side];
+                let times = round_trips(stream, WARM_UP + REQUESTS).with_context(|| format!("through {name}"))?;
+                pair[side].extend(&times[WARM_UP..]);
+            }
+        }
+        for times in &mut pair {
+            times.sort_by(f64::total_cmp);
         }
         let [ours, peers] = pair;
-        if round % 5 == 0 {
+        if round % 10 == 0 {
             let p50 = |times: &[f64]| quantile(times, 0.5).unwrap_or_default();
             eprintln!("  round {} of {ROUNDS}: {:.0} µs, {PEER} {:.0} µs", round + 1, p50(&ours), p50(&peers));
         }
