@@ -9,3 +9,4 @@ pub mod pod_table;
 pub mod resolve;
 pub mod server;
 pub mod source;
+pub mod standalone;
