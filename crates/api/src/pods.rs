@@ -26,7 +26,7 @@ pub async fn handle(State(app): State<Arc<App>>, caller: Caller) -> Result<Respo
             Fault::lasting(HOP, "unsupported", "the plugin does not announce podList, so its pods can't be listed");
         return Err(Refusal { status: StatusCode::NOT_FOUND, fault });
     }
-    let limit = app.plugin.limits().status;
+    let limit = app.plugin.patience_of(&caller);
     let reply = app.plugin.ask(Lane::Read, Method::GET, path::PODS, &caller, Bytes::new(), limit).await;
     let reply = reply.map_err(refusal)?;
     if reply.status.is_success() { Ok(answer::json_bytes(reply.body)) } else { Err(reply.refusal()) }

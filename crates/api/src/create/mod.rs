@@ -132,7 +132,6 @@ impl Submission<'_> {
         let deadline = Instant::now() + plugin.limits().create;
         let mut give_up = None;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
             let (unanswered, idempotent) = match plugin.capabilities().await {
                 // Whoever doesn't answer a ping isn't sent a create: its fate would not be known.
                 Err(unanswered) => (Unanswered { nothing_sent: true, ..unanswered }, false),
@@ -141,7 +140,7 @@ impl Submission<'_> {
                     if !idempotent && let Some(outcome) = self.known(&data.pod, uid, pod).await {
                         return outcome;
                     }
-                    match self.send(body.clone(), left).await {
+                    match self.send(body.clone(), deadline).await {
                         Ok(reply) => return self.read(&reply, uid, pod),
                         Err(unanswered) => (unanswered, idempotent),
                     }
@@ -203,9 +202,12 @@ impl Submission<'_> {
     }
 
     /// One try; a plugin that wants a list gets one, after it has refused the object.
-    async fn send(&self, body: Bytes, left: Duration) -> Result<Reply, Unanswered> {
+    async fn send(&self, body: Bytes, deadline: Instant) -> Result<Reply, Unanswered> {
         let plugin = &self.app.plugin;
-        let post = |body| plugin.ask(Lane::Write, Method::POST, path::CREATE, self.caller, body, left);
+        let post = |body| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            plugin.ask(Lane::Write, Method::POST, path::CREATE, self.caller, body, left)
+        };
         let listed = || Bytes::from([b"[", body.as_ref(), b"]"].concat());
         let dialect = plugin.dialect();
         if dialect.list_create {

@@ -43,6 +43,7 @@ pub struct Running {
     uid: String,
     turns: Turns,
     outcome: watch::Sender<Option<Outcome>>,
+    left: bool,
     /// Cancelled when the pod is deleted meanwhile.
     pub stop: CancellationToken,
 }
@@ -62,7 +63,7 @@ impl Turns {
         let (sender, receiver) = watch::channel(None);
         let stop = CancellationToken::new();
         on_the_way.insert(uid.to_owned(), OnTheWay { outcome: receiver.clone(), stop: stop.clone() });
-        let running = Running { uid: uid.to_owned(), turns: self.clone(), outcome: sender, stop };
+        let running = Running { uid: uid.to_owned(), turns: self.clone(), outcome: sender, left: false, stop };
         Turn::Start(running, Waiting(receiver))
     }
 
@@ -78,15 +79,22 @@ impl Turns {
 }
 
 impl Running {
-    /// Tells everybody who waits.
-    pub fn finish(self, outcome: Outcome) {
+    /// Tells everybody who waits. A create that comes after the answer is a new one.
+    pub fn finish(mut self, outcome: Outcome) {
+        self.leave();
         self.outcome.send_replace(Some(outcome));
+    }
+
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.left, true) {
+            self.turns.on_the_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.uid);
+        }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.turns.on_the_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.uid);
+        self.leave();
     }
 }
 
@@ -112,9 +120,12 @@ mod tests {
         let Turn::Join(second) = turns.create("u") else { panic!("somebody is at it") };
         assert!(matches!(turns.create("other"), Turn::Start(..)));
         running.finish(Ok(answer("7")));
+        let Turn::Start(third, _) = turns.create("u") else { panic!("the next one starts anew") };
         assert_eq!(first.outcome().await, Some(Ok(answer("7"))));
         assert_eq!(second.outcome().await, Some(Ok(answer("7"))));
-        assert!(matches!(turns.create("u"), Turn::Start(..)), "the next one starts anew");
+        assert!(matches!(turns.create("u"), Turn::Join(_)), "and is not ended by the first one's end");
+        drop(third);
+        assert!(turns.stop_create("u").is_none());
     }
 
     #[tokio::test]

@@ -31,7 +31,7 @@ pub async fn handle(State(app): State<Arc<App>>, caller: Caller, Payload(body): 
     let request = LogStruct::decode(&body).map_err(|e| Refusal::bad_request(format!("invalid request body: {e}")))?;
     check::check(&request).map_err(|e| Refusal::bad_request(e.to_string()))?;
     let follow = request.opts.follow;
-    let limit = if follow { FOLLOW_LIMIT } else { app.plugin.limits().logs };
+    let limit = if follow { FOLLOW_LIMIT } else { app.plugin.patience_of(&caller) };
     let body = serde_json::to_vec(&request).map(Bytes::from).map_err(|e| Refusal::bad_request(e.to_string()))?;
     let ask = |method| app.plugin.stream(method, path::GET_LOGS, &caller, body.clone(), limit);
     let mut asked = ask(Method::GET).await;

@@ -7,16 +7,17 @@ use std::time::Duration;
 /// Times and numbers, by kind of call.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// A ping: the existing kubelet asks every 30 s, and a person at the terminal waits for it.
+    /// A ping: every 30 s a kubelet asks, ours gives up after 10 s, and a person at the terminal waits for it.
     pub ping: Duration,
-    /// A status: a plugin may ask its scheduler first.
-    pub status: Duration,
+    /// A status, a list, the first byte of logs, and silence in the middle of logs that are not followed: below the
+    /// 120 s of the existing kubelet.
+    pub read: Duration,
+    /// The same for our kubelet, below its 30 s.
+    pub short_read: Duration,
     /// A create with all its repeats: below the 120 s after which the existing kubelet gives up and fails the pod.
     pub create: Duration,
     /// A delete with all its repeats, likewise.
     pub delete: Duration,
-    /// The first byte of logs, and silence in the middle of logs that are not followed.
-    pub logs: Duration,
     /// How long a create or delete of a foreign kubelet goes on while nothing can be sent: it would not try again
     /// itself but fail the pod, or leak the job.
     pub patience: Duration,
@@ -39,11 +40,11 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            ping: Duration::from_secs(10),
-            status: Duration::from_secs(60),
+            ping: Duration::from_secs(8),
+            read: Duration::from_secs(110),
+            short_read: Duration::from_secs(25),
             create: Duration::from_secs(110),
             delete: Duration::from_secs(110),
-            logs: Duration::from_secs(60),
             patience: Duration::from_secs(30),
             short_patience: Duration::from_secs(3),
             pause: Duration::from_millis(500),

@@ -142,14 +142,21 @@ impl Plugin {
         Ok(self.dialect().capabilities.unwrap_or_default())
     }
 
-    /// The hops behind us, nearest first: what the tunnel says of itself where it does, and the plugin.
+    /// The hops behind us, nearest first: the tunnel where one says how it is, and the plugin.
     pub async fn hops(&self) -> Vec<HopState> {
-        let mut hops: Vec<HopState> = self.tunnel().await.into_iter().collect();
+        let mut hops = self.tunnel().await;
+        hops.truncate(1);
         let plugin = self.health.get();
-        if plugin.hop != "tunnel" || hops.is_empty() {
+        if hops.iter().all(|hop| hop.hop != plugin.hop) {
             hops.push(plugin);
         }
         hops
+    }
+
+    /// How long an answer to a question may take: our kubelets ask again soon, and want the reason rather than to wait.
+    #[must_use]
+    pub fn patience_of(&self, caller: &Caller) -> Duration {
+        if caller.owner.is_some() { self.limits.short_read } else { self.limits.read }
     }
 
     /// Pings: `GET /status` with `[]`. Learns what the plugin announces and whether it is well.
@@ -291,9 +298,12 @@ impl Plugin {
         Reply { status, body, error }.refusal()
     }
 
-    /// What the tunnel says of itself, where we go through one.
-    async fn tunnel(&self) -> Option<HopState> {
-        tunnel::state(self.tunnel_state.as_deref()?, self.client.endpoint().socket()?).await
+    /// What the tunnel says, where we go through one.
+    async fn tunnel(&self) -> Vec<HopState> {
+        match &self.tunnel_state {
+            Some(path) => tunnel::hops(path, self.client.endpoint()).await,
+            None => Vec::new(),
+        }
     }
 
     async fn slot(&self, slots: &Arc<Semaphore>, limit: Duration) -> Result<OwnedSemaphorePermit, Unanswered> {
@@ -317,13 +327,15 @@ impl Plugin {
             _ => true,
         };
         let mut trouble = trouble::explain(self.client.endpoint(), &error, resolves);
-        // The tunnel itself knows better why nothing comes through.
-        if matches!(error, CallError::Unreachable { .. } | CallError::Broken { .. })
-            && let Some(tunnel) = self.tunnel().await.filter(|t| t.state == HopStatus::Down)
-        {
-            trouble.hop = tunnel.hop;
-            trouble.cause = format!("the tunnel is down: {}", tunnel.cause);
-            trouble.remedy = tunnel.remedy;
+        let of_the_road = !matches!(error, CallError::TooLarge { .. } | CallError::Invalid(_));
+        if of_the_road && let Some(hop) = tunnel::culprit(self.tunnel().await) {
+            trouble.cause = format!(
+                "{}: {}",
+                if hop.hop == "tunnel" { "the tunnel is down" } else { "behind the tunnel" },
+                hop.cause
+            );
+            trouble.hop = if hop.hop == "tunnel" { hop.hop } else { "plugin".into() };
+            trouble.remedy = hop.remedy;
         }
         let nothing_sent = error.nothing_sent();
         if nothing_sent {

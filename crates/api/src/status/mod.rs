@@ -53,7 +53,7 @@ pub async fn handle(State(app): State<Arc<App>>, caller: Caller, Payload(body): 
 /// [`Refusal`] when there is no answer at all. One pod that fails among others is only left out.
 pub async fn ask(app: &App, caller: &Caller, pods: Vec<Object>) -> Result<Vec<Option<PodStatus>>, Refusal> {
     let asked = Instant::now();
-    let limit = app.plugin.limits().status;
+    let limit = app.plugin.patience_of(caller);
     let answered = match tokio::time::timeout(limit, batch_or_single(app, caller, &pods)).await {
         Ok(answered) => answered?,
         Err(_) => return Err(too_slow(limit.as_secs(), pods.len())),
@@ -169,7 +169,7 @@ async fn ask_one(app: &App, caller: &Caller, pod: &Object) -> Result<Result<Foun
 
 async fn send(app: &App, caller: &Caller, pods: &[&Object]) -> Result<Reply, Refusal> {
     let body = serde_json::to_vec(pods).map(Bytes::from).map_err(|e| Refusal::bad_request(e.to_string()))?;
-    let limit = app.plugin.limits().status;
+    let limit = app.plugin.patience_of(caller);
     let reply = app.plugin.ask_either(Lane::Read, [Method::GET, Method::POST], path::STATUS, caller, body, limit).await;
     reply.map_err(|unanswered| unanswered.trouble.refusal())
 }
