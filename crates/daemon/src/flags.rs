@@ -81,7 +81,11 @@ fn rewrite(command: &Command, text: &str) -> Option<String> {
     let Some(body) = text.strip_prefix('-') else { return keep };
     let body = body.strip_prefix('-').unwrap_or(body);
     let (name, value) = body.split_once('=').map_or((body, None), |(n, v)| (n, Some(v)));
-    let Some(action) = long_flag(command, name) else { return keep };
+    let Some(action) = long_flag(command, name) else {
+        // clap would read `-colour` as a bundle of one-letter flags and complain about `-c`.
+        let bundle = name.chars().next().is_none_or(|c| !c.is_ascii_alphabetic() || short_flag(command, c));
+        return if name.len() > 1 && !bundle { Some(format!("--{body}")) } else { keep };
+    };
     if text.starts_with("--") && value.is_none() {
         return keep;
     }
@@ -92,6 +96,11 @@ fn rewrite(command: &Command, text: &str) -> Option<String> {
         Some(value) => Some(format!("--{name}={value}")),
         None => Some(format!("--{name}")),
     }
+}
+
+fn short_flag(command: &Command, letter: char) -> bool {
+    command.get_arguments().any(|arg| arg.get_short() == Some(letter))
+        || command.get_subcommands().any(|sub| short_flag(sub, letter))
 }
 
 fn long_flag<'a>(command: &'a Command, name: &str) -> Option<&'a ArgAction> {
@@ -153,6 +162,7 @@ mod tests {
                 other => panic!("{args:?}: {other:?}"),
             }
         }
+        assert!(matches!(read(&["-colour=red"]), Err(Stop::Mistake(text)) if text.contains("'--colour'")));
         assert!(matches!(read(&["-version"]), Err(Stop::Print(text)) if text.contains("1.2.3")));
         assert!(matches!(read(&["-help"]), Err(Stop::Print(text)) if text.contains("Usage")));
     }
