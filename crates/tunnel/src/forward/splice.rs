@@ -8,6 +8,7 @@ use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use interlink_transport::Stream;
@@ -17,12 +18,15 @@ use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::backlog::{Backlog, STALL};
 
 /// Read from a client at once: two packets of what OpenSSH accepts.
 const READ: usize = 64 << 10;
+
+/// How long a service whose client is gone may take to end by itself.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 thread_local! {
     /// Where reads land before their exact size is known, so that a thousand idle connections hold no buffer.
@@ -94,6 +98,7 @@ where
     let (mut from_server, to_server) = channel.split();
     // Keeps its permit: told before or after the download asks, it is heard.
     let uploaded = Notify::new();
+    let mut ended = false;
     let end = {
         let up = upload(reader, &to_server);
         let down = async {
@@ -109,12 +114,11 @@ where
             }
         };
         tokio::pin!(up, down);
-        let mut sending = true;
         loop {
             tokio::select! {
-                ended = &mut up, if sending => match ended {
+                done = &mut up, if !ended => match done {
                     Upload::Ended => {
-                        sending = false;
+                        ended = true;
                         uploaded.notify_one();
                     }
                     Upload::ClientBroke => break End::ClientBroke,
@@ -125,9 +129,20 @@ where
             }
         }
     };
-    if end == End::ClientBroke || end == End::Stalled {
+    match end {
+        End::Finished | End::SessionLost => {}
+        // A service that is told of the end usually ends too, and the server then closes the channel. That is better
+        // than closing it ourselves: the library keeps what it knows of a channel until the server closes it.
+        End::ClientBroke => {
+            let told = ended || to_server.eof().await.is_ok();
+            if !told || timeout(FAREWELL, discard(&mut from_server)).await.is_err() {
+                let _ = to_server.close().await;
+            }
+        }
         // The session may be gone by now, and the channel with it.
-        let _ = to_server.close().await;
+        End::Stalled => {
+            let _ = to_server.close().await;
+        }
     }
     end
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use russh::client::{self, AuthResult};
 use russh::keys::{Algorithm, PrivateKeyWithHashAlg};
 use russh::{MethodSet, Preferred, SshId, cipher, compression};
+use tokio::io::BufReader;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -20,6 +21,8 @@ use crate::identity::{Identity, rsa_hash};
 
 /// What the server may send on one channel before we acknowledge: a link of 100 MB/s and 40 ms round-trip full.
 const WINDOW: u32 = 4 << 20;
+/// Taken from the server's connection at once: two packets.
+const READ: usize = 64 << 10;
 /// The largest packet asked for; what OpenSSH uses.
 const PACKET: u32 = 32 << 10;
 /// Messages of one channel that may wait in the library. Ours are taken out at once, see [`crate::forward`].
@@ -43,7 +46,8 @@ pub(super) async fn connect(
     let io = |err| Fault::tcp(server, Some(peer), &err);
     let stream = stream.into_std().map_err(io)?;
     let link = Cut::new(stream.try_clone().map_err(io)?);
-    let stream = tokio::net::TcpStream::from_std(stream).map_err(io)?;
+    // The library reads each packet in two pieces.
+    let stream = BufReader::with_capacity(READ, tokio::net::TcpStream::from_std(stream).map_err(io)?);
 
     let config = Arc::new(client_config(host_keys.trust().algorithms()));
     let (ended, end) = oneshot::channel();

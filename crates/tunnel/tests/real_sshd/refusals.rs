@@ -137,7 +137,7 @@ async fn what_a_person_must_mend_ends_the_program_with_its_code_and_one_sentence
         (with("lsock", dir.join("hosts").to_str().unwrap()), 78, "is not a socket"),
         (without(good(), "user"), 2, "-user is missing"),
         (with("rsock", "/a.sock"), 2, "exclude each other"),
-        (with("colour", "red"), 2, "unexpected argument"),
+        (with("colour", "red"), 2, "'--colour'"),
     ] {
         let fresh = TestDir::new();
         let (exit, log) = run(&fresh, flags).await;
