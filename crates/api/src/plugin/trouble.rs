@@ -65,11 +65,11 @@ pub fn explain(endpoint: &Endpoint, error: &CallError, resolves: bool) -> Troubl
             let (cause, remedy) = match kind {
                 Some(std::io::ErrorKind::NotFound) => (
                     format!("the tunnel's socket {path} (SidecarURL) is not there"),
-                    "start ssh-tunnel with -lsock on that path, or correct SidecarURL",
+                    "start ssh-tunnel with -lsock on that path (or the plugin, if it listens there itself), or correct SidecarURL",
                 ),
                 Some(std::io::ErrorKind::ConnectionRefused) => (
                     format!("the tunnel's socket {path} (SidecarURL) refuses: whoever made it is gone"),
-                    "start ssh-tunnel again",
+                    "start ssh-tunnel (or the plugin, if it listens there itself) again",
                 ),
                 Some(std::io::ErrorKind::PermissionDenied) => (
                     format!("the tunnel's socket {path} (SidecarURL) may not be used by this user"),

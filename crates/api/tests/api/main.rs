@@ -7,4 +7,5 @@ mod logs;
 mod peers;
 mod ping;
 mod process;
+mod real_plugin;
 mod status;

@@ -69,7 +69,7 @@ async fn each_way_of_not_getting_through_names_its_hop() {
     ping().await.assert_refused(
         503,
         "hop=tunnel;code=tunnel-down;retry=yes",
-        "(SidecarURL) is not there; start ssh-tunnel",
+        "(SidecarURL) is not there; start ssh-tunnel with -lsock on that path",
     );
 
     // A socket whose owner was killed.
