@@ -34,8 +34,11 @@ impl Credentials {
     }
 
     /// Reads the files again before an attempt to connect.
-    pub fn refresh(&mut self) {
-        match read(&self.settings) {
+    pub async fn refresh(&mut self) {
+        let settings = self.settings.clone();
+        // The files may lie on a network file system that hangs.
+        let found = tokio::task::spawn_blocking(move || read(&settings)).await;
+        match found.unwrap_or_else(|err| Err(format!("reading the key files failed ({err})"))) {
             Ok((identity, host_keys)) => {
                 self.say(host_keys.warnings.clone());
                 self.identity = identity;
@@ -46,9 +49,9 @@ impl Credentials {
     }
 
     /// Reads the files again because a person asked for it, and always says what came of it.
-    pub fn reload(&mut self) {
+    pub async fn reload(&mut self) {
         self.said.clear();
-        self.refresh();
+        self.refresh().await;
         tracing::info!(
             key = self.identity.describe(),
             "read the key and host key files again; they count from the next connection on"
@@ -114,28 +117,28 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_file_that_went_bad_leaves_what_was_read_before() {
+    #[tokio::test]
+    async fn a_file_that_went_bad_leaves_what_was_read_before() {
         let dir = tempfile::tempdir().unwrap();
         let settings = settings(dir.path());
         let mut credentials = Credentials::load(&settings).unwrap();
         let before = credentials.identity().describe();
         fs::write(&settings.key_file, "").unwrap();
         fs::write(dir.path().join("hosts"), "").unwrap();
-        credentials.reload();
+        credentials.reload().await;
         assert_eq!(credentials.identity().describe(), before);
         assert_eq!(credentials.host_keys().trust().known.len(), 1);
         assert_eq!(Credentials::load(&settings).unwrap_err().code, 78);
     }
 
-    #[test]
-    fn a_new_key_counts_after_a_reload() {
+    #[tokio::test]
+    async fn a_new_key_counts_after_a_reload() {
         let dir = tempfile::tempdir().unwrap();
         let mut credentials = Credentials::load(&settings(dir.path())).unwrap();
         let before = credentials.identity().describe();
         fs::remove_file(dir.path().join("key")).unwrap();
         settings(dir.path());
-        credentials.refresh();
+        credentials.refresh().await;
         assert_ne!(credentials.identity().describe(), before);
     }
 }

@@ -31,10 +31,6 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     }
     allow_many_descriptors();
     let credentials = Credentials::load(&settings)?;
-    let state_socket = match &settings.state_socket {
-        Some(path) => std::path::absolute(path).map_err(|err| Failure::config(format!("-state: {err}")))?,
-        None => paths::runtime_dir()?.join("ssh-tunnel.state"),
-    };
     let listener = Listener::bind(&settings.forward.local).await.map_err(|err| in_the_way(&settings, &err))?;
     let handle = HopHandle::new("ssh-tunnel", "tunnel");
     handle.detail("server", settings.server.to_string());
@@ -42,9 +38,8 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     handle.detail("forwardsTo", settings.forward.remote.to_string());
     // Its own end comes last, so that the drain can be watched.
     let told = CancellationToken::new();
-    StateServer::start(&state_socket, &handle, told.clone()).await?;
+    serve_state(&settings, &handle, &told).await?;
     tracing::info!(
-        state = %state_socket.display(),
         key = credentials.identity().describe(),
         "listening on {}, to be carried to {} on {} as {}",
         listener.endpoint(),
@@ -75,6 +70,20 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     }
     told.cancel();
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// The socket that was asked for must be ours. The usual one may belong to another tunnel of this user, and a tunnel
+/// works without.
+async fn serve_state(settings: &Settings, handle: &HopHandle, stop: &CancellationToken) -> Result<(), Failure> {
+    if let Some(path) = &settings.state_socket {
+        let path = std::path::absolute(path).map_err(|err| Failure::config(format!("-state: {err}")))?;
+        return StateServer::start(&path, handle, stop.clone()).await;
+    }
+    let path = paths::runtime_dir()?.join("ssh-tunnel.state");
+    if let Err(failure) = StateServer::start(&path, handle, stop.clone()).await {
+        tracing::warn!("not serving the state: {failure}; give each tunnel a -state of its own");
+    }
     Ok(())
 }
 

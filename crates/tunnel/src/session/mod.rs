@@ -54,8 +54,10 @@ pub async fn keep_up(
     let mut backoff = Backoff::default();
     let mut down_since = None;
     loop {
-        credentials.refresh();
-        let attempt = connect::connect(settings, credentials.identity(), credentials.host_keys());
+        let attempt = async {
+            credentials.refresh().await;
+            connect::connect(settings, credentials.identity(), credentials.host_keys()).await
+        };
         let connected = tokio::select! {
             connected = attempt => connected,
             () = shutdown.cancelled() => return,
@@ -114,7 +116,7 @@ async fn watch_over(
         };
         tokio::select! {
             why = &mut end => return Some(why.unwrap_or_else(|_| "its task ended".into())),
-            () = reloaded(reload) => credentials.reload(),
+            () = reloaded(reload) => credentials.reload().await,
             () = ask_again => {}
             () = shutdown.cancelled() => return None,
         }
