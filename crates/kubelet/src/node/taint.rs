@@ -25,6 +25,13 @@ impl Taint {
         Self { key: FIXED_KEY.into(), value: "true".into(), effect: "NoSchedule".into() }
     }
 
+    /// A taint as the API server has it, with its other fields dropped.
+    #[must_use]
+    pub fn list(node: &serde_json::Value) -> Vec<Self> {
+        let taints = node.get("spec").and_then(|s| s.get("taints"));
+        taints.and_then(|t| Vec::deserialize(t).ok()).unwrap_or_default()
+    }
+
     /// A taint from its parts; an effect that Kubernetes doesn't know counts as `NoSchedule`, and `false` says so.
     #[must_use]
     pub fn read(key: &str, value: &str, effect: &str) -> (Self, bool) {
@@ -62,9 +69,44 @@ impl fmt::Display for Taint {
     }
 }
 
+/// The taints that a node which has `current` is to have: ours as `wanted`, without what was ours before (`key:effect`
+/// each), and everybody else's as they are. `None` if nothing is to change.
+#[must_use]
+pub fn merged(current: &[Taint], ours_before: &[&str], wanted: &[Taint]) -> Option<Vec<Taint>> {
+    let same_place = |a: &Taint, b: &Taint| a.key == b.key && a.effect == b.effect;
+    let is_ours = |t: &Taint| ours_before.contains(&format!("{}:{}", t.key, t.effect).as_str());
+    let mut taints: Vec<Taint> = current
+        .iter()
+        .filter_map(|t| match wanted.iter().find(|w| same_place(w, t)) {
+            Some(wanted) => Some(wanted.clone()),
+            None if is_ours(t) => None,
+            None => Some(t.clone()),
+        })
+        .collect();
+    for taint in wanted {
+        if !taints.iter().any(|t| same_place(t, taint)) {
+            taints.push(taint.clone());
+        }
+    }
+    (taints != current).then_some(taints)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_our_own_taints_are_touched() {
+        let taint = |key: &str, value: &str| Taint::read(key, value, "NoSchedule").0;
+        let foreign = taint("node.kubernetes.io/network-unavailable", "");
+        let current = vec![foreign.clone(), Taint::fixed(), taint("old", ""), taint("mine", "1")];
+        let before = ["old:NoSchedule", "mine:NoSchedule"];
+        let wanted = [Taint::fixed(), taint("mine", "2"), taint("new", "")];
+        let expected = vec![foreign, Taint::fixed(), taint("mine", "2"), taint("new", "")];
+        assert_eq!(merged(&current, &before, &wanted), Some(expected.clone()));
+        assert_eq!(merged(&expected, &before, &wanted), None);
+        assert_eq!(merged(&[], &[], &wanted).map(|t| t.len()), Some(3));
+    }
 
     #[test]
     fn tolerations_match_as_kubernetes_says() {

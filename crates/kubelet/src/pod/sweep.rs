@@ -73,6 +73,7 @@ async fn once(context: &Context) {
             context.store.event(&pod.object, Note::warning(super::status::JOB_LOST, lost_sentence(&pod.job)));
         }
     }
+    // An owner that several programs may share is nobody to act for.
     let Some(owner) = context.client.owner().filter(|owner| !owner.starts_with("local/")) else { return };
     for entry in listed.values().filter(|entry| entry.owner == owner && entry.state != "deleting") {
         if let Ok(uid) = PodUid::parse(&entry.uid)

@@ -189,7 +189,7 @@ impl Worker {
             Some(written) => **written != *wanted,
             None => {
                 let current = pod.object.fields().get("status").unwrap_or(&Value::Null);
-                status::patch(self.uid.as_str(), current, wanted).is_some()
+                !status::shows(current, wanted)
             }
         }
     }

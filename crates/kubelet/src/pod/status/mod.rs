@@ -1,7 +1,7 @@
 //! What Kubernetes shows of a pod, made of what the plugin says of it. Pure.
 //!
 //! ```text
-//!   spec, previous status, plugin's PodStatus, submission ──make()──▶ core/v1 PodStatus ──patch()──▶ what to write
+//!   spec, previous status, plugin's PodStatus, submission ──make()──▶ core/v1 PodStatus ──patch()──▶ what is written
 //! ```
 //!
 //! Rules: every container of the spec has a status, in the order of the spec; what has ended stays ended; a phase that is
@@ -73,28 +73,32 @@ pub fn make(pod: &KnownPod, host: Option<IpAddr>, now: Timestamp) -> Value {
     Value::Object(status)
 }
 
-/// What to send to turn `current` (the API server's) into `wanted`, as a strategic merge patch; `None` if nothing is to
-/// be said. Conditions of others stay; the UID makes sure that it is still the same pod.
+/// The status as a strategic merge patch. It is complete, because what the source has may be older than what was written
+/// last; conditions of others stay; the UID makes sure that it is still the same pod.
 #[must_use]
-pub fn patch(uid: &str, current: &Value, wanted: &Value) -> Option<Value> {
-    let (Some(wanted), current) = (wanted.as_object(), current.as_object()) else { return None };
-    let mut changed = Map::new();
-    for (key, value) in wanted {
-        let now = current.and_then(|c| c.get(key));
-        let same = match key.as_str() {
-            "conditions" => conditions::contains(now, value),
-            _ => now == Some(value),
-        };
-        if !same {
-            changed.insert(key.clone(), replacing(key, value));
-        }
+pub fn patch(uid: &str, wanted: &Value) -> Value {
+    let mut status = Map::new();
+    for (key, value) in wanted.as_object().into_iter().flatten() {
+        status.insert(key.clone(), replacing(key, value));
     }
     for key in ["reason", "message"] {
-        if !wanted.contains_key(key) && current.is_some_and(|c| c.contains_key(key)) {
-            changed.insert(key.into(), Value::Null);
-        }
+        status.entry(key).or_insert(Value::Null);
     }
-    (!changed.is_empty()).then(|| json!({"metadata": {"uid": uid}, "status": changed}))
+    json!({"metadata": {"uid": uid}, "status": status})
+}
+
+/// Whether `current` (the source's) shows everything that `wanted` does.
+#[must_use]
+pub fn shows(current: &Value, wanted: &Value) -> bool {
+    let absent = |key: &str| current.get(key).and_then(Value::as_str).unwrap_or("").is_empty();
+    let wanted = wanted.as_object();
+    let cleared =
+        ["reason", "message"].into_iter().all(|key| wanted.is_some_and(|w| w.contains_key(key)) || absent(key));
+    let same = |(key, value): (&String, &Value)| match key.as_str() {
+        "conditions" => conditions::contains(current.get(key), value),
+        _ => current.get(key) == Some(value),
+    };
+    cleared && wanted.into_iter().flatten().all(same)
 }
 
 /// Lists of addresses are merged by address unless they say that they replace.
