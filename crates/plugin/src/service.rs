@@ -15,6 +15,7 @@ use crate::lifecycle::Plugin;
 use crate::lifecycle::poll::Pace;
 use crate::scheduler::Scheduler;
 use crate::scheduler::local::Local;
+use crate::scheduler::slurm::Slurm;
 
 /// How long requests in hand may take at the end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -42,16 +43,17 @@ pub async fn run(flags: Flags) -> Result<(), Failure> {
     let root = Root::open(&config.data_root)?;
     let program = root.install_program()?;
     let (scheduler, pace): (Arc<dyn Scheduler>, Pace) = match &config.scheduler {
-        SchedulerConfig::Local => (Arc::new(Local::new(program)), Pace::LOCAL),
-        SchedulerConfig::Slurm(_) => {
-            return Err(Failure::config("Scheduler slurm is not there yet; set Scheduler: local"));
-        }
+        SchedulerConfig::Local => (Arc::new(Local::new(program.clone())), Pace::LOCAL),
+        SchedulerConfig::Slurm(slurm) => (Arc::new(Slurm::new(slurm, &config, program.clone())), Pace::CLUSTER),
     };
     let listener = Listener::bind(&config.listen).await.map_err(Failure::config)?;
     let endpoint = listener.endpoint().clone();
     let plugin = Plugin::new(config, root, scheduler, signals.shutdown.clone());
     let wrong = |e| Failure::failed(format!("DataRootFolder {} can't be read: {e}", plugin.root.path().display()));
     plugin.recover().await.map_err(wrong)?;
+    if plugin.table.counts().0 == 0 {
+        plugin.root.remove_old_programs(&program);
+    }
 
     let (offer, offered) = watch::channel(ping::Offer::default());
     plugin.tasks.spawn(Arc::clone(&plugin).watch());

@@ -140,6 +140,15 @@ impl Root {
         copy().inspect_err(|_| drop(fs::remove_file(&temporary))).map_err(wrong)?;
         Ok(program)
     }
+
+    /// Removes the copies of other builds. To be called only while there is no pod.
+    pub fn remove_old_programs(&self, but: &Path) {
+        for entry in fs::read_dir(self.path.join(".bin")).into_iter().flatten().flatten() {
+            if !but.starts_with(entry.path()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
 }
 
 /// A short key that differs between builds of one version, and the file's length. Beginning and end are enough: the

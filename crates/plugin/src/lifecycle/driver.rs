@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use interlink_supervisor::durable;
 use interlink_wire::JobId;
 use jiff::Timestamp;
 
@@ -13,9 +14,11 @@ use crate::jobdir::intent::Intent;
 use crate::jobdir::record::{self, Refused, SubmitLock};
 use crate::jobdir::{JobDir, volumes};
 use crate::pod::launch::Plan;
+use crate::pod::policy::PRE_EXEC;
 use crate::pod::request::Request;
 use crate::pod::volumes::Source;
 use crate::scheduler::SubmitError;
+use crate::scheduler::slurm::script::PRE_EXEC_FILE;
 
 /// Pause after the first failure. A command that was killed may still have reached the scheduler; by then it shows.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -166,8 +169,11 @@ impl Plugin {
     fn prepare(&self, dir: &JobDir) -> Result<Result<(), String>, String> {
         let intent = Intent::load(dir).map_err(|e| format!("its create.json can't be read: {e}"))?;
         let intent = intent.ok_or("its create.json is gone")?;
-        let planned = Request::read(intent.request).and_then(|request| self.plan(&request, dir));
-        let (Plan { volumes, launch }, script) = match planned {
+        let planned = Request::read(intent.request).and_then(|request| {
+            let shell = request.annotation(PRE_EXEC).filter(|text| !text.trim().is_empty()).map(str::to_owned);
+            Ok((self.plan(&request, dir)?, shell))
+        });
+        let ((Plan { volumes, launch }, script), shell) = match planned {
             Ok(planned) => planned,
             Err(refusal) => return Ok(Err(refusal.sentence)),
         };
@@ -181,8 +187,11 @@ impl Plugin {
         let wrong = |e: std::io::Error| format!("its files can't be written: {e}");
         volumes::lay_out(&base, &volumes, &parts).map_err(wrong)?;
         launch.store(dir.path()).map_err(wrong)?;
+        if let Some(shell) = shell {
+            durable::replace(&dir.join(PRE_EXEC_FILE), format!("{shell}\n").as_bytes()).map_err(wrong)?;
+        }
         if let Some(script) = script {
-            interlink_supervisor::durable::replace(&dir.join("job.slurm"), script.as_bytes()).map_err(wrong)?;
+            durable::replace(&dir.join("job.slurm"), script.as_bytes()).map_err(wrong)?;
         }
         Ok(Ok(()))
     }

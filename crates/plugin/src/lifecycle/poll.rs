@@ -6,6 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use interlink_supervisor::layout;
 use interlink_supervisor::report::Report;
 use interlink_wire::JobId;
 use jiff::Timestamp;
@@ -115,6 +116,15 @@ impl Plugin {
             // Soon to be looked at again.
             return true;
         }
+        if end == End::Forgotten && self.is_alive(pod).await {
+            return false;
+        }
+        let job = pod.facts().job.clone();
+        let details = match &job {
+            Some(job) => self.scheduler.autopsy(job).await.filter(|details| details.end().is_some()),
+            None => None,
+        };
+        let record = &details.unwrap_or_else(|| record.clone());
         let dir = pod.dir.clone();
         let verdict = Verdict { record: record.clone(), last_words: String::new(), at: Timestamp::now() };
         let verdict = blocking(move || {
@@ -129,6 +139,16 @@ impl Plugin {
         pod.learn(|facts| facts.verdict = Some(verdict));
         self.table.rest(pod);
         true
+    }
+
+    /// Whether a supervisor still holds the claim: then the scheduler has forgotten a job that runs.
+    async fn is_alive(&self, pod: &Arc<Pod>) -> bool {
+        let claim = pod.dir.join(layout::CLAIM);
+        blocking(move || {
+            let held = std::fs::File::open(claim).map(|file| file.try_lock_shared());
+            matches!(held, Ok(Err(std::fs::TryLockError::WouldBlock)))
+        })
+        .await
     }
 
     /// Reads a pod's report again.

@@ -53,6 +53,11 @@ pub trait Scheduler: Send + Sync + Debug {
     /// [`Unavailable`] when nothing can be told now.
     async fn observe(&self, jobs: &[JobId]) -> Result<BTreeMap<JobId, JobRecord>, Unavailable>;
 
+    /// How a job ended, in more detail than [`observe`](Self::observe) tells; asked once, where nobody else can say it.
+    async fn autopsy(&self, _job: &JobId) -> Option<JobRecord> {
+        None
+    }
+
     /// Asks a running job's supervisor to end the pod within its grace period.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ use super::{Capacity, End, JobRecord, JobState, Scheduler, SubmitError, Unavaila
 use crate::jobdir::JobDir;
 use crate::jobdir::record::{self, SubmitLock};
 use crate::pod::Refusal;
+use crate::pod::policy::PRE_EXEC;
 use crate::pod::request::Request;
 use process::Process;
 
@@ -50,7 +51,12 @@ impl Scheduler for Local {
         "local"
     }
 
-    fn script(&self, _: &Request, _: &JobDir) -> Result<Option<String>, Refusal> {
+    fn script(&self, request: &Request, _: &JobDir) -> Result<Option<String>, Refusal> {
+        if request.annotation(PRE_EXEC).is_some_and(|text| !text.trim().is_empty()) {
+            return Err(Refusal::unsupported(format!(
+                "annotation {PRE_EXEC} needs a job script, and this site's scheduler (local) has none; remove it"
+            )));
+        }
         Ok(None)
     }
 

@@ -1,3 +1,191 @@
 //! A Slurm cluster, through its commands.
+//!
+//! - [`script`], [`flags`]: the job script. [`answer`]: what sbatch said.
+//! - [`squeue`]: all jobs in one list. [`accounting`]: the end of one in detail. [`states`]: Slurm's words.
+//! - [`sinfo`]: what there is.
 
+pub mod accounting;
+pub mod answer;
 pub mod flags;
+pub mod script;
+pub mod sinfo;
+pub mod squeue;
+pub mod states;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use interlink_wire::{JobId, PodUid};
+use tokio::sync::Semaphore;
+
+use super::command::{self, Said};
+use super::{Capacity, JobRecord, Scheduler, SubmitError, Unavailable};
+use crate::config::flavor::Flavor;
+use crate::config::{Config, SlurmConfig};
+use crate::jobdir::JobDir;
+use crate::jobdir::record::{self, SubmitLock};
+use crate::pod::Refusal;
+use crate::pod::request::Request;
+use crate::pod::resources::Demand;
+
+/// sbatch waits by itself while slurmctld is down; after this it is ended, and looked for instead.
+const SBATCH: Duration = Duration::from_secs(60);
+/// Questions.
+const ASK: Duration = Duration::from_secs(30);
+/// Commands of one kind at once: more would only wait in slurmctld.
+const AT_ONCE: usize = 4;
+
+/// A cluster.
+#[derive(Debug)]
+pub struct Slurm {
+    commands: SlurmConfig,
+    flavors: BTreeMap<String, Flavor>,
+    default_flavor: Option<String>,
+    program: PathBuf,
+    submissions: Semaphore,
+    cancellations: Semaphore,
+}
+
+impl Slurm {
+    /// The cluster of these commands; jobs exec `program`.
+    #[must_use]
+    pub fn new(commands: &SlurmConfig, config: &Config, program: PathBuf) -> Self {
+        Self {
+            commands: commands.clone(),
+            flavors: config.flavors.clone(),
+            default_flavor: config.default_flavor.clone(),
+            program,
+            submissions: Semaphore::new(AT_ONCE),
+            cancellations: Semaphore::new(AT_ONCE),
+        }
+    }
+
+    /// Our jobs. Slurm takes a number for a user's name; behind a wrapper the account may be another.
+    fn ours(words: &[String]) -> String {
+        if words.len() > 1 { "--me".to_owned() } else { format!("--user={}", nix::unistd::geteuid()) }
+    }
+
+    async fn scancel(&self, args: &[&str]) -> Result<(), Unavailable> {
+        let _slot = self.cancellations.acquire().await;
+        let said = ask(&self.commands.scancel, args).await?;
+        let over = ["Invalid job id", "already completing", "already completed"];
+        if said.went_well() || over.iter().any(|words| said.stderr.contains(words)) {
+            return Ok(());
+        }
+        Err(failed("scancel", &said))
+    }
+
+    /// The record of a job that squeue no longer lists: from the accounting, where there is one, else from slurmctld.
+    async fn detailed(&self, job: &JobId) -> Option<JobRecord> {
+        let id = job.as_str();
+        let args = ["-X", "-n", "-P", "-j", id, "-o", accounting::FORMAT];
+        if let Ok(said) = ask(&self.commands.sacct, &args).await
+            && let Some(record) = accounting::sacct(&said.stdout, id)
+        {
+            return Some(record);
+        }
+        let said = ask(&self.commands.scontrol, &["-o", "show", "job", id]).await.ok()?;
+        accounting::scontrol(&said.stdout, id)
+    }
+}
+
+#[async_trait]
+impl Scheduler for Slurm {
+    fn hop(&self) -> &'static str {
+        "slurm"
+    }
+
+    fn script(&self, request: &Request, dir: &JobDir) -> Result<Option<String>, Refusal> {
+        let demand = Demand::of(&request.pod)?;
+        let flavor = script::flavor_of(request, demand, &self.flavors, self.default_flavor.as_deref());
+        let parts = script::Parts {
+            shell: &self.commands.shell,
+            command_prefix: &self.commands.command_prefix,
+            program: &self.program,
+            dir: dir.path(),
+            flavor,
+        };
+        script::write(request, demand, &parts).map(Some)
+    }
+
+    async fn submit(&self, uid: &PodUid, dir: &JobDir, lock: &SubmitLock) -> Result<JobId, SubmitError> {
+        let _slot = self.submissions.acquire().await;
+        let unclear = |why: String| SubmitError::Unclear(why);
+        let lock = lock.for_child().map_err(|e| unclear(format!("can't hand the submit lock on: {e}")))?;
+        let script = dir.join("job.slurm");
+        let script = script.to_str().ok_or_else(|| unclear("DataRootFolder is not plain text".to_owned()))?;
+        let name = format!("--job-name={uid}");
+        // What the job must not take from us: environment, limits.
+        let args = ["--parsable", "--export=NONE", "--propagate=NONE", &name, script];
+        let said = command::run(&self.commands.sbatch, &args, Some(lock), Some(dir.path()), SBATCH).await;
+        answer::judge(&said.map_err(|e| unclear(e.to_string()))?)
+    }
+
+    async fn find(&self, uid: &PodUid, dir: &JobDir) -> Result<Vec<JobId>, Unavailable> {
+        let user = Self::ours(&self.commands.squeue);
+        let name = format!("--name={uid}");
+        let args = ["-h", "-a", "-t", "all", &user, &name, "-o", squeue::NAME_FORMAT];
+        let said = ask(&self.commands.squeue, &args).await?;
+        if !said.went_well() {
+            return Err(failed("squeue", &said));
+        }
+        let mut jobs = squeue::named(&said.stdout, uid.as_str());
+        if jobs.is_empty() {
+            // slurmctld forgets ended jobs after some minutes; a site may keep accounts.
+            let since = ["-X", "-n", "-P", "-S", "now-30days", &name, "-o", "JobID,JobName%64"];
+            if let Ok(said) = ask(&self.commands.sacct, &since).await {
+                jobs = squeue::named(&said.stdout, uid.as_str());
+            }
+        }
+        if jobs.is_empty() {
+            jobs.extend(record::load_job(dir));
+        }
+        Ok(jobs)
+    }
+
+    async fn observe(&self, jobs: &[JobId]) -> Result<BTreeMap<JobId, JobRecord>, Unavailable> {
+        let user = Self::ours(&self.commands.squeue);
+        let said = ask(&self.commands.squeue, &["-h", "-a", "-t", "all", &user, "-o", squeue::FORMAT]).await?;
+        if !said.went_well() {
+            return Err(failed("squeue", &said));
+        }
+        let mut all = squeue::parse(&said.stdout);
+        Ok(jobs.iter().filter_map(|job| Some((job.clone(), all.remove(job)?))).collect())
+    }
+
+    async fn autopsy(&self, job: &JobId) -> Option<JobRecord> {
+        self.detailed(job).await
+    }
+
+    async fn terminate(&self, job: &JobId) -> Result<(), Unavailable> {
+        self.scancel(&["--batch", "--signal=TERM", job.as_str()]).await
+    }
+
+    async fn cancel(&self, job: &JobId) -> Result<(), Unavailable> {
+        self.scancel(&[job.as_str()]).await
+    }
+
+    async fn capacity(&self) -> Result<Capacity, Unavailable> {
+        let said = ask(&self.commands.sinfo, &["-h", "-N", "-o", sinfo::FORMAT]).await?;
+        if !said.went_well() {
+            return Err(failed("sinfo", &said));
+        }
+        sinfo::capacity(&said.stdout).ok_or_else(|| Unavailable("sinfo printed no node".to_owned()))
+    }
+}
+
+async fn ask(words: &[String], args: &[&str]) -> Result<Said, Unavailable> {
+    command::run(words, args, None, None, ASK).await.map_err(|e| Unavailable(e.to_string()))
+}
+
+fn failed(command: &str, said: &Said) -> Unavailable {
+    let words = said.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words: String = words.chars().take(400).collect();
+    Unavailable(if words.is_empty() {
+        format!("{command} failed without a word")
+    } else {
+        format!("{command}: {words}")
+    })
+}
