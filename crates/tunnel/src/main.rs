@@ -12,5 +12,5 @@ fn main() -> ExitCode {
         Err(sentence) => return exit::report("ssh-tunnel", &Failure::usage(sentence)),
     };
     logs::init(Level::from_keys(settings.verbose, false));
-    interlink_daemon::run("ssh-tunnel", interlink_tunnel::run(settings))
+    interlink_daemon::run_on_one_thread("ssh-tunnel", interlink_tunnel::run(settings))
 }

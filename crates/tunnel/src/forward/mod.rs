@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`splice`] | bytes both ways until both directions ended |
+//! | [`mod@splice`] | bytes both ways until both directions ended |
 //! | [`backlog`] | what the server sent and the client has not taken yet |
 //!
 //! A connection that comes while the tunnel is down waits for a while, then is closed. Whatever happens to one
