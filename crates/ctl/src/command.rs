@@ -59,6 +59,7 @@ struct DemoArgs {
 #[derive(Debug, Subcommand)]
 enum Internal {
     Warden { dir: PathBuf },
+    Namespaces,
     Sshd { port: u16, host_key: PathBuf, allowed: PathBuf, socket: PathBuf },
 }
 
@@ -104,6 +105,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[must_use]
 pub fn main() -> ExitCode {
     let line: Line = flags::parse();
+    if let Command::Internal(Internal::Namespaces) = line.command {
+        return if demo::namespaces::try_here() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     // One thread for everything, so that what depends on the starting thread's life depends on the process's.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -124,6 +128,9 @@ async fn execute(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Demo(DemoArgs { stop: Some(dir), .. }) => demo::stop_kept(&dir).await,
         Command::Demo(args) => demo::demo(args.keep).await,
+        Command::Internal(Internal::Namespaces) => {
+            Err(Failure::usage("internal namespaces needs a process without threads"))
+        }
         Command::Internal(Internal::Warden { dir }) => demo::warden::watch(&dir).await.map(|()| 0),
         Command::Internal(Internal::Sshd { port, host_key, allowed, socket }) => {
             demo::own_sshd::serve(port, &host_key, &allowed, socket).await.map(|()| 0)

@@ -17,7 +17,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::expected::{MANIFESTS, POD};
+use super::expected::{EXAMPLE, Example, POD};
 use super::keys::write;
 use super::place::Place;
 use crate::manifest::documents;
@@ -130,8 +130,8 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Failure`] naming the object.
-    pub async fn apply(&self) -> Result<(), Failure> {
-        for (_, text) in MANIFESTS {
+    pub async fn apply(&self, example: &Example) -> Result<(), Failure> {
+        for (_, text) in example.manifests {
             for object in documents(text).map_err(Failure::failed)? {
                 let kind = object.fields().get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
                 let mut value = object.into_value();
@@ -205,7 +205,8 @@ impl Cluster {
     pub async fn withdraw(&self) {
         let delete = DeleteParams::default();
         let _ = timely(self.pods().delete(POD, &delete)).await;
-        for (_, text) in MANIFESTS {
+        // Both examples have the same objects.
+        for (_, text) in EXAMPLE.manifests {
             for object in documents(text).unwrap_or_default() {
                 let name = object.name();
                 let kind = object.fields().get("kind").and_then(Value::as_str);

@@ -1,6 +1,7 @@
 //! `interlinkctl demo`: the whole chain on this machine, and one pod through it.
 //!
 //! - [`place`]: the private directory; [`program`], [`processes`], [`warden`]: starting programs, and their certain end.
+//! - [`namespaces`]: whether this kernel lets the example have volumes.
 //! - [`keys`], [`sshd`], [`own_sshd`]: the SSH server between the two halves.
 //! - [`chain`]: the hops, one after the other.
 //! - [`view`]: what the kubelet says about the pod; [`expected`]: what the pod must have said.
@@ -10,6 +11,7 @@ pub mod chain;
 pub mod cluster;
 pub mod expected;
 pub mod keys;
+pub mod namespaces;
 pub mod own_sshd;
 pub mod place;
 pub mod processes;
@@ -29,7 +31,7 @@ use crate::run::phase::Teller;
 use crate::run::signal::Interrupts;
 use chain::Source;
 use cluster::Cluster;
-use expected::{CONTAINERS, MANIFESTS, PROOFS};
+use expected::{CONTAINERS, EXAMPLE, WITHOUT_VOLUMES};
 use place::Place;
 use screen::Screen;
 use view::View;
@@ -109,21 +111,24 @@ async fn show(place: &Place, screen: &Screen) -> Result<(), Failure> {
         Some(cluster) => (cluster.node().to_owned(), Source::Cluster { kubeconfig: cluster.kubeconfig().to_owned() }),
         None => ("interlink-demo".to_owned(), Source::Directory),
     };
+    let refused = namespaces::refused().await;
+    let example = if refused.is_some() { WITHOUT_VOLUMES } else { EXAMPLE };
     let mut running = chain::start(place, screen, &node, &source).await?;
     let view = match &source {
         Source::Directory => {
-            for (name, text) in MANIFESTS {
+            for (name, text) in example.manifests {
                 put(&place.manifests(), name, text)?;
             }
             View::standalone(place)?
         }
         Source::Cluster { .. } => {
             let cluster = Cluster::open(place).await?;
-            cluster.apply().await?;
+            cluster.apply(&example).await?;
             View::Cluster(cluster)
         }
     };
-    screen.line("pod demo, from examples/demo");
+    let why = refused.map(|why| format!(", because {why}")).unwrap_or_default();
+    screen.line(&format!("pod demo, from {}{why}", example.origin));
     let code = tokio::select! {
         code = follow(&view, screen) => code?,
         (name, why) = first_end(&mut running) => {
@@ -146,7 +151,7 @@ async fn show(place: &Place, screen: &Screen) -> Result<(), Failure> {
         )));
     }
     screen.line("checks");
-    for proof in PROOFS {
+    for proof in example.proofs {
         if !outputs.iter().any(|(container, output)| *container == proof.container && proof.holds(output)) {
             screen.bad(proof.of, &format!("{} should have said {:?}", proof.container, proof.line));
             return Err(Failure::failed(format!(

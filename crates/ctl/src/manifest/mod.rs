@@ -147,6 +147,12 @@ mod tests {
     }
 
     #[test]
+    fn file_modes_are_octal_as_in_kubernetes() {
+        let text = format!("{POD}---\nkind: ConfigMap\nmetadata: {{name: m, mode: 0440}}\n");
+        assert_eq!(read(&text, None).unwrap().config_maps["m"].fields()["metadata"]["mode"], 0o440);
+    }
+
+    #[test]
     fn bad_manifests_are_told_in_one_sentence() {
         let cases = [
             ("", "the manifest has no Pod"),

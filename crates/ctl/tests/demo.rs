@@ -1,0 +1,166 @@
+//! `interlinkctl demo` with the real programs, as the users who run it.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // the helpers below are test code as well
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use interlink_testkit::dirs::TestDir;
+use interlink_testkit::process::leftovers;
+use interlink_testkit::{binaries, users};
+
+const PROGRAMS: [&str; 5] = ["interlinkctl", "virtual-kubelet", "interlink", "ssh-tunnel", "interlink-plugin"];
+
+/// The programs in a directory that every user can reach.
+struct Installed {
+    dir: TestDir,
+}
+
+impl Installed {
+    fn new() -> Self {
+        let dir = TestDir::new();
+        for program in PROGRAMS {
+            std::fs::copy(binaries::path(program), dir.join(program)).unwrap();
+        }
+        Self { dir }
+    }
+
+    fn ctl(&self, user: &As) -> Command {
+        let program = self.dir.join("interlinkctl");
+        let mut command = match user {
+            As::Me => Command::new(program),
+            As::Account(name) => {
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid", name, "--regid", name, "--init-groups", "--"]).arg(program);
+                command
+            }
+            As::Number(uid) => {
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid", uid, "--regid", uid, "--clear-groups", "--"]).arg(program);
+                command
+            }
+        };
+        if !matches!(user, As::Me) {
+            command.env("HOME", self.dir.path()).env_remove("XDG_RUNTIME_DIR");
+        }
+        command.env_remove("KUBECONFIG").current_dir("/").stdin(Stdio::null());
+        command
+    }
+}
+
+enum As {
+    Me,
+    Account(String),
+    Number(&'static str),
+}
+
+/// The users that a demo is tried as: this one, and if that is root, one who is not and one without an account.
+fn everybody() -> Vec<As> {
+    if users::is_root() { vec![As::Me, As::Account(users::hpcuser().name), As::Number("54321")] } else { vec![As::Me] }
+}
+
+/// The directory that a demo has printed.
+fn place(out: &str) -> PathBuf {
+    let line = out.lines().find_map(|line| line.strip_prefix("interlink demo in "));
+    PathBuf::from(line.unwrap_or_else(|| panic!("no directory in {out}")))
+}
+
+fn assert_nothing_is_left(place: &Path) {
+    let started = Instant::now();
+    while place.exists() || !leftovers::of(place).is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(60), "{:?} of {}", leftovers::of(place), place.display());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn texts(output: &Output) -> (String, String) {
+    (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn the_demo_ends_well_for_everybody_and_leaves_nothing() {
+    let installed = Installed::new();
+    for user in everybody() {
+        let output = installed.ctl(&user).arg("demo").output().unwrap();
+        let (out, err) = texts(&output);
+        assert!(output.status.success() && err.is_empty(), "{out}\n{err}");
+        for part in
+            ["✓ interlink-plugin", "✓ sshd", "✓ ssh-tunnel", "✓ interlink ", "✓ virtual-kubelet", "Running", "✓ Secret"]
+        {
+            assert!(out.contains(part), "no {part} in {out}");
+        }
+        assert!(out.ends_with("s in all\n") && !out.contains('\x1b'), "{out}");
+        assert!(!place(&out).exists());
+        assert_nothing_is_left(&place(&out));
+    }
+}
+
+/// Starts a demo and reads its output up to a line with `part`.
+fn until(mut command: Command, part: &str) -> (Child, String, impl Read) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut out = String::new();
+    while !out.contains(part) {
+        assert_ne!(lines.read_line(&mut out).unwrap(), 0, "it ended early: {out}");
+    }
+    (child, out, lines)
+}
+
+#[test]
+fn however_the_demo_dies_nothing_is_left() {
+    let installed = Installed::new();
+    for (signal, code) in [("-KILL", None), ("-INT", Some(130)), ("-TERM", Some(143))] {
+        let mut command = installed.ctl(&As::Me);
+        command.arg("demo");
+        let (mut child, out, _open) = until(command, "Running");
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), code);
+        assert_nothing_is_left(&place(&out));
+    }
+}
+
+#[test]
+fn a_kept_demo_runs_pods_until_it_is_stopped() {
+    let installed = Installed::new();
+    let output = installed.ctl(&As::Me).args(["demo", "--keep"]).output().unwrap();
+    let (out, err) = texts(&output);
+    assert!(output.status.success(), "{out}\n{err}");
+    let place = place(&out);
+
+    let pod = installed.dir.write("pod.yaml", include_str!("../../../examples/failing.yaml"));
+    let api = format!("unix://{}", place.join("api.sock").display());
+    let mut run = installed.ctl(&As::Me);
+    let output = run.args(["run", "--api", &api, "-f"]).arg(&pod).output().unwrap();
+    let (out, err) = texts(&output);
+    assert_eq!((output.status.code(), out.as_str()), (Some(3), "the input is missing\n"), "{err}");
+    assert!(err.contains("run: pod failing: Failed (exit code 3)"), "{err}");
+
+    let output = installed.ctl(&As::Me).args(["demo", "--stop"]).arg(&place).output().unwrap();
+    assert!(output.status.success(), "{:?}", texts(&output));
+    assert!(!place.exists());
+    assert_nothing_is_left(&place);
+}
+
+#[test]
+fn a_hop_that_does_not_come_up_is_named() {
+    let installed = Installed::new();
+    installed.dir.write("ssh-tunnel", "#!/bin/sh\necho the key is not to its taste\nexit 78\n");
+    let output = installed.ctl(&As::Me).arg("demo").output().unwrap();
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(out.contains("✗ ssh-tunnel") && out.contains("      the key is not to its taste"), "{out}");
+    let log = place(&out).join("log/ssh-tunnel.log");
+    let sentence = format!("ssh-tunnel did not come up: it ended with exit status: 78; its log is {}", log.display());
+    assert!(err.contains(&sentence) && err.lines().count() == 1, "{err}");
+    assert!(std::fs::read_to_string(&log).unwrap().contains("taste"));
+    assert!(leftovers::of(&place(&out)).is_empty());
+    std::fs::remove_dir_all(place(&out)).unwrap();
+
+    std::fs::remove_file(installed.dir.join("ssh-tunnel")).unwrap();
+    let output = installed.ctl(&As::Me).arg("demo").output().unwrap();
+    let (out, err) = texts(&output);
+    assert!(output.status.code() == Some(1) && err.contains("ssh-tunnel is missing; run make"), "{err}");
+    std::fs::remove_dir_all(place(&out)).unwrap();
+}
