@@ -1,5 +1,6 @@
 //! Wiring: what the handlers share, the routes, start, reload and stop.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use interlink_daemon::{Failure, HopHandle, Signals, StateServer, logs, notify, p
 use interlink_transport::{BODY_LIMIT, BindError, Endpoint, Listener, serve};
 use interlink_wire::{Fault, header, path};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -145,16 +147,7 @@ pub async fn run(flags: Flags) -> Result<(), Failure> {
     let handle = HopHandle::new(PROGRAM, HOP);
     let stopped = CancellationToken::new();
     let runtime_dir = paths::runtime_dir();
-    match &runtime_dir {
-        Ok(dir) => {
-            let path = dir.join(format!("{PROGRAM}.state"));
-            // Another API server of this user may have it; that must not keep this one from serving.
-            if let Err(failure) = StateServer::start(&path, &handle, stopped.clone()).await {
-                tracing::warn!("this program's state can't be asked for: {failure}");
-            }
-        }
-        Err(failure) => tracing::warn!("this program's state can't be asked for: {failure}"),
-    }
+    let state_server = serve_state(&runtime_dir, &handle, &stopped).await;
     handle.detail("listen", listener.endpoint().to_string());
     handle.detail("plugin", config.plugin.to_string());
     let tunnel_state = runtime_dir.ok().map(|dir| dir.join(tunnel::STATE_SOCKET));
@@ -175,8 +168,25 @@ pub async fn run(flags: Flags) -> Result<(), Failure> {
     }
     background.shutdown().await;
     stopped.cancel();
+    if let Some(task) = state_server {
+        let _ = task.await;
+    }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Serves this program's state. Another API server of this user may have the socket; that must not keep this one from
+/// doing its work.
+async fn serve_state(
+    runtime_dir: &Result<PathBuf, Failure>,
+    handle: &HopHandle,
+    stopped: &CancellationToken,
+) -> Option<JoinHandle<()>> {
+    let served = match runtime_dir {
+        Ok(dir) => StateServer::spawn(&dir.join(format!("{PROGRAM}.state")), handle, stopped.clone()).await,
+        Err(failure) => Err(failure.clone()),
+    };
+    served.inspect_err(|failure| tracing::warn!("this program's state can't be asked for: {failure}")).ok()
 }
 
 /// A socket with another owner: most often API server and tunnel were given the same path.

@@ -138,6 +138,18 @@ impl StateServer {
     /// # Errors
     /// [`Failure`] (a person must mend it) when the socket can't be listened on, naming its owner.
     pub async fn start(path: &Path, handle: &HopHandle, shutdown: CancellationToken) -> Result<(), Failure> {
+        Self::spawn(path, handle, shutdown).await.map(drop)
+    }
+
+    /// As [`StateServer::start`]; the task ends after `shutdown`, when the socket's file is gone.
+    ///
+    /// # Errors
+    /// As [`StateServer::start`].
+    pub async fn spawn(
+        path: &Path,
+        handle: &HopHandle,
+        shutdown: CancellationToken,
+    ) -> Result<tokio::task::JoinHandle<()>, Failure> {
         let endpoint = Endpoint::unix(path).map_err(Failure::config)?;
         let listener = Listener::bind(&endpoint).await.map_err(Failure::config)?;
         let handle = handle.clone();
@@ -145,8 +157,7 @@ impl StateServer {
             let state = handle.get();
             async move { axum::Json(state) }
         }));
-        tokio::spawn(serve(listener, router, shutdown, Duration::from_secs(1)));
-        Ok(())
+        Ok(tokio::spawn(serve(listener, router, shutdown, Duration::from_secs(1))))
     }
 }
 
