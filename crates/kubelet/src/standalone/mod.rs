@@ -74,11 +74,11 @@ impl Standalone {
     }
 }
 
-/// Whose pods these are (`InterLink-Owner`): this user's, on this node. Without the node, two virtual nodes of one user
-/// would end each other's jobs as orphans.
+/// Whose pods these are (`InterLink-Owner`): this user's. Several programs of one user may share it, so jobs of such an
+/// owner must never be swept as orphans; the records do that work here.
 #[must_use]
-pub fn owner(node: &str) -> String {
-    format!("local/{}/{node}", nix::unistd::geteuid())
+pub fn owner() -> String {
+    format!("local/{}", nix::unistd::geteuid())
 }
 
 /// Where the kubelet API listens in this mode.
