@@ -52,13 +52,30 @@ impl Figure {
         Self { name, unit, ours, peer, peer_name, ratio, better }
     }
 
-    /// Whether ours is at least as good.
-    pub(crate) fn is_won(&self) -> bool {
-        match self.better {
-            Better::Higher => self.ratio.median >= 1.0,
-            Better::Lower => self.ratio.median <= 1.0,
+    /// How ours compares.
+    pub(crate) fn verdict(&self) -> Verdict {
+        let Summary { median, low, high } = self.ratio;
+        let good = |ratio| match self.better {
+            Better::Higher => ratio >= 1.0,
+            Better::Lower => ratio <= 1.0,
+        };
+        match (good(median), good(low) || good(high)) {
+            (true, _) => Verdict::AtLeastAsGood,
+            (false, true) => Verdict::WithinTheNoise,
+            (false, false) => Verdict::Worse,
         }
     }
+}
+
+/// What a ratio and its spread say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The median is on the good side.
+    AtLeastAsGood,
+    /// The median is not, but a quarter of the rounds or more is.
+    WithinTheNoise,
+    /// Neither.
+    Worse,
 }
 
 fn median<S: Serializer>(summary: &Summary, serializer: S) -> Result<S::Ok, S::Error> {
@@ -74,8 +91,22 @@ mod tests {
         let rounds = [(8.0, 10.0), (9.0, 12.0), (100.0, 11.0)];
         let time = Figure::of_rounds("t", "µs", Better::Lower, "peer", &rounds);
         assert_eq!((time.ours.median, time.peer.median, time.ratio.median), (9.0, 11.0, 0.8));
-        assert!(time.is_won());
-        assert!(!Figure::of_rounds("r", "pods/s", Better::Higher, "peer", &rounds).is_won());
+        assert_eq!(time.verdict(), Verdict::AtLeastAsGood);
+    }
+
+    #[test]
+    fn a_figure_is_worse_only_when_most_rounds_say_so() {
+        for (better, rounds, expected) in [
+            (Better::Lower, [0.8, 0.9, 3.0], Verdict::AtLeastAsGood),
+            (Better::Lower, [0.5, 1.1, 3.0], Verdict::WithinTheNoise),
+            (Better::Lower, [1.1, 1.1, 3.0], Verdict::Worse),
+            (Better::Higher, [0.8, 1.0, 1.1], Verdict::AtLeastAsGood),
+            (Better::Higher, [0.5, 0.9, 1.3], Verdict::WithinTheNoise),
+            (Better::Higher, [0.5, 0.9, 0.9], Verdict::Worse),
+        ] {
+            let figure = Figure::of_rounds("f", "s", better, "peer", &rounds.map(|ours| (ours, 1.0)));
+            assert_eq!(figure.verdict(), expected, "{better:?} {rounds:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
-use crate::figure::{Better, Figure};
+use crate::figure::{Better, Figure, Verdict};
 use crate::samples::Summary;
 
 /// One line a figure: medians, in brackets the middle half of the rounds, and which direction is better.
@@ -15,7 +15,11 @@ pub(crate) fn table(figures: &[Figure]) -> String {
             Better::Higher => "≥ 1 is better",
             Better::Lower => "≤ 1 is better",
         };
-        let verdict = if figure.is_won() { "" } else { ", NOT REACHED" };
+        let verdict = match figure.verdict() {
+            Verdict::AtLeastAsGood => "",
+            Verdict::WithinTheNoise => ", within the noise",
+            Verdict::Worse => ", NOT REACHED",
+        };
         rows.push([
             figure.name.to_owned(),
             figure.unit.to_owned(),
