@@ -60,20 +60,32 @@ pub fn run<F>(program: &str, body: F) -> ExitCode
 where
     F: Future<Output = Result<(), Failure>>,
 {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    run_on(tokio::runtime::Builder::new_multi_thread(), program, body)
+}
+
+/// As [`run`], on the calling thread alone: for a program whose work is moving bytes from one socket to another, where
+/// waking a second thread costs more than it brings.
+pub fn run_on_one_thread<F>(program: &str, body: F) -> ExitCode
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    run_on(tokio::runtime::Builder::new_current_thread(), program, body)
+}
+
+fn run_on<F>(mut runtime: tokio::runtime::Builder, program: &str, body: F) -> ExitCode
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(program, &Failure::failed(format!("can't start: {error}"))),
     };
-    match runtime.block_on(body) {
-        Ok(()) => {
-            // Blocking reads of files that never end must not hold the exit.
-            runtime.shutdown_background();
-            ExitCode::SUCCESS
-        }
-        Err(failure) => {
-            runtime.shutdown_background();
-            report(program, &failure)
-        }
+    let ended = runtime.block_on(body);
+    // Blocking reads of files that never end must not hold the exit.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(program, &failure),
     }
 }
 

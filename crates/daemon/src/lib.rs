@@ -18,7 +18,7 @@ pub mod paths;
 pub mod signals;
 pub mod state;
 
-pub use exit::{Failure, run};
+pub use exit::{Failure, run, run_on_one_thread};
 pub use signals::Signals;
 pub use state::{HopHandle, StateServer};
 
