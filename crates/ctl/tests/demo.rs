@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use interlink_testkit::dirs::TestDir;
+use interlink_testkit::kubernetes::{ControlPlane, Options};
 use interlink_testkit::process::leftovers;
 use interlink_testkit::{binaries, users};
 
@@ -163,4 +164,21 @@ fn a_hop_that_does_not_come_up_is_named() {
     let (out, err) = texts(&output);
     assert!(output.status.code() == Some(1) && err.contains("ssh-tunnel is missing; run make"), "{err}");
     std::fs::remove_dir_all(place(&out)).unwrap();
+}
+
+#[tokio::test]
+async fn with_a_kubeconfig_the_demo_joins_the_cluster_and_leaves_it() {
+    let installed = Installed::new();
+    let cluster = ControlPlane::start(Options::default()).await;
+    let mut demo = installed.ctl(&As::Me);
+    demo.arg("demo").env("KUBECONFIG", cluster.kubeconfig()).env("USER", "Ada.L");
+    let output = tokio::task::spawn_blocking(move || demo.output().unwrap()).await.unwrap();
+    let (out, err) = texts(&output);
+    assert!(output.status.success() && err.is_empty(), "{out}\n{err}");
+    assert!(out.contains("✓ virtual-kubelet   node interlink-demo-ada-l of the cluster"), "{out}");
+    assert_nothing_is_left(&place(&out));
+    for kind in ["nodes", "pods", "configmaps", "secrets"] {
+        let left = cluster.kubectl().ok(["get", kind, "--namespace", "default", "-o", "name"]).await;
+        assert!(!left.contains("demo"), "{left}");
+    }
 }
