@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use http::{Method, StatusCode};
-use interlink_wire::{Envelope, Fault, Object, path};
+use interlink_wire::{ContainerState, Envelope, Fault, Object, path};
 
 use crate::HOP;
 use crate::answer::{self, Refusal};
@@ -44,10 +44,12 @@ pub async fn handle(State(app): State<Arc<App>>, caller: Caller, Payload(body): 
 async fn run(app: &App, caller: &Caller, pod: Object) -> Result<Bytes, Refusal> {
     let pod = pod.without_managed_fields();
     let (uid, name) = (pod.uid().to_owned(), format!("{}/{}", pod.namespace(), pod.name()));
-    let deadline = Instant::now() + app.plugin.limits().delete;
+    let limits = app.plugin.limits();
+    let limit = if caller.owner.is_some() { limits.short_delete } else { limits.delete };
+    let deadline = Instant::now() + limit;
     if let Some(create) = app.turns.stop_create(&uid) {
         // The delete must not overtake the create; one that takes too long is overtaken all the same.
-        let _ = tokio::time::timeout(app.plugin.limits().delete / 2, create.outcome()).await;
+        let _ = tokio::time::timeout(limit / 2, create.outcome()).await;
     }
     let outcome = send(app, caller, &pod, deadline).await;
     // Also after a failure: what is known of a pod that is going away is out of date.
@@ -84,12 +86,27 @@ async fn send(app: &App, caller: &Caller, pod: &Object, deadline: Instant) -> Re
         let patience = if caller.owner.is_some() { limits.short_patience } else { limits.patience };
         let give_up = *give_up.get_or_insert_with(|| deadline.min(Instant::now() + patience));
         if Instant::now() + limits.pause >= give_up {
-            return Err(unanswered.trouble.refusal());
+            return match unanswered.nothing_sent || !gone(app, caller, pod).await {
+                true => Err(unanswered.trouble.refusal()),
+                false => Ok(Bytes::from_static(
+                    b"the plugin hung up over the delete, and does not know the pod: nothing to delete\n",
+                )),
+            };
         }
         tokio::select! {
             () = tokio::time::sleep(limits.pause) => {}
             () = app.shutdown.cancelled() => return Err(unanswered.trouble.refusal()),
         }
+    }
+}
+
+/// Whether a plugin that hangs up over a delete answers otherwise, and does not know the pod: the existing Slurm plugin
+/// does both, and our kubelet would try for ever.
+async fn gone(app: &App, caller: &Caller, pod: &Object) -> bool {
+    match crate::status::ask(app, caller, vec![pod.clone()]).await.as_deref() {
+        Ok([None]) => true,
+        Ok([Some(status)]) => status.containers.iter().all(|c| c.state == ContainerState::Unknown),
+        _ => false,
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Limits {
     pub create: Duration,
     /// A delete with all its repeats, likewise.
     pub delete: Duration,
+    /// The same for our kubelet, below its 60 s.
+    pub short_delete: Duration,
     /// How long a create or delete of a foreign kubelet goes on while nothing can be sent: it would not try again
     /// itself but fail the pod, or leak the job.
     pub patience: Duration,
@@ -45,6 +47,7 @@ impl Default for Limits {
             short_read: Duration::from_secs(25),
             create: Duration::from_secs(110),
             delete: Duration::from_secs(110),
+            short_delete: Duration::from_secs(50),
             patience: Duration::from_secs(30),
             short_patience: Duration::from_secs(3),
             pause: Duration::from_millis(500),

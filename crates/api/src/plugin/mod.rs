@@ -16,7 +16,7 @@ use axum::body::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use interlink_daemon::HopHandle;
 use interlink_transport::{Answer, Call, CallError, Client, Endpoint};
-use interlink_wire::{Fault, HopState, HopStatus, header, path};
+use interlink_wire::{Fault, HopState, header, path};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::HOP;
@@ -77,6 +77,15 @@ pub enum Lane {
     Write,
 }
 
+/// The last ping.
+#[derive(Debug, Clone, Copy)]
+pub struct LastPing {
+    /// When.
+    pub at: Instant,
+    /// Whether there was an answer, of whatever kind.
+    pub answered: bool,
+}
+
 /// The plugin, as this program sees it.
 #[derive(Debug)]
 pub struct Plugin {
@@ -88,7 +97,7 @@ pub struct Plugin {
     writes: Arc<Semaphore>,
     follows: Arc<Semaphore>,
     dialect: Mutex<Dialect>,
-    last_ping: Mutex<Option<Instant>>,
+    last_ping: Mutex<Option<LastPing>>,
     health: Health,
     tunnel_state: Option<PathBuf>,
 }
@@ -168,7 +177,7 @@ impl Plugin {
         let result = self
             .ask_either(Lane::Ping, [Method::GET, Method::POST], path::STATUS, caller, Bytes::from_static(b"[]"), limit)
             .await;
-        *self.last_ping.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.note_ping(result.is_ok());
         match &result {
             Ok(reply) if reply.status.is_success() => {
                 let capabilities = compose::capabilities(&reply.body);
@@ -198,10 +207,15 @@ impl Plugin {
         result
     }
 
-    /// Whether the plugin answered its last ping, and when that was.
+    /// When the last ping was, and whether anything came back.
     #[must_use]
-    pub fn last_seen(&self) -> (HopStatus, Option<Instant>) {
-        (self.health.get().state, *self.last_ping.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn last_ping(&self) -> Option<LastPing> {
+        *self.last_ping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_ping(&self, answered: bool) {
+        let ping = LastPing { at: Instant::now(), answered };
+        *self.last_ping.lock().unwrap_or_else(PoisonError::into_inner) = Some(ping);
     }
 
     /// Asks, and asks with the other method where the first is not allowed (some plugins insist on one).
@@ -340,6 +354,8 @@ impl Plugin {
         let nothing_sent = error.nothing_sent();
         if nothing_sent {
             self.learn(|dialect| *dialect = Dialect::default());
+            // As good as a ping: the probe looks again soon.
+            self.note_ping(false);
             self.health.unreachable(&trouble);
         }
         Unanswered { trouble, nothing_sent }

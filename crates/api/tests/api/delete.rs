@@ -95,6 +95,27 @@ async fn a_delete_ends_a_create_that_still_waits_for_the_plugin() {
 }
 
 #[tokio::test]
+async fn a_plugin_that_hangs_up_over_an_unknown_pod_does_not_hold_its_delete_for_ever() {
+    let (api, plugin) = Api::with_plugin(|asked| async move {
+        match asked.path.as_str() {
+            // As Go's server after a nil dereference.
+            "/delete" => std::panic::resume_unwind(Box::new("connection dropped")),
+            _ if asked.is_ping() => ok(json!({})),
+            _ if asked.json()[0]["metadata"]["name"] == "p1" => {
+                ok(json!([{"name": "p1", "UID": uid(1), "containers": [{"name": "c", "state": {}}]}]))
+            }
+            _ => ok(json!([running(2)])),
+        }
+    })
+    .await;
+    let delete = async |n| api.call_with("DELETE", "/delete", pod(n).to_string(), &[("interlink-owner", "o/n")]).await;
+    let unknown = delete(1).await;
+    assert_eq!(unknown.status, 200, "{unknown:?}");
+    assert!(plugin.asked("/delete").len() > 1, "it was tried more than once");
+    delete(2).await.assert_refused(502, "hop=plugin;code=plugin-closed;retry=yes", "closed without an answer");
+}
+
+#[tokio::test]
 async fn a_deleted_pod_is_forgotten_and_may_be_created_anew() {
     let (api, plugin) = Api::with_plugin(|asked| async move {
         match asked.path.as_str() {
