@@ -51,7 +51,14 @@ async fn ask(plugin: &Plugin) -> Option<Offer> {
         }
     }
     let answer = plugin.scheduler.capacity().await;
-    plugin.heard(&answer);
+    match &answer {
+        Ok(_) => plugin.heard(&answer),
+        Err(why) => {
+            tracing::warn!(err = %why, "what the scheduler has can't be told");
+            // Only jobs count for its health.
+            plugin.heard(&plugin.scheduler.observe(&[]).await);
+        }
+    }
     answer.ok().map(|capacity| Offer { resources: Some(resources(capacity)), taints: None })
 }
 

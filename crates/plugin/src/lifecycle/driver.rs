@@ -80,6 +80,11 @@ impl Plugin {
         // Asked before the lock is taken, which leaves the trace.
         let attempted = record::was_attempted(&pod.dir);
         let lock = self.submit_lock(pod).await?;
+        // Its supervisor may have told us of the job meanwhile.
+        if let Some(job) = pod.facts().job.clone() {
+            tracing::info!(uid = %pod.uid, jid = %job, "the job of an earlier submission has begun");
+            return Ok(());
+        }
         if attempted && let Some(job) = self.find(pod).await? {
             tracing::info!(uid = %pod.uid, jid = %job, "found the job of an earlier submission");
             self.submitted(pod, job).await;
