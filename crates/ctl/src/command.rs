@@ -44,7 +44,7 @@ enum Command {
 /// instead of reading the pod from a directory.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  interlinkctl demo\n  interlinkctl demo --keep                          then: interlinkctl run -f pod.yaml --api unix://DIR/api.sock\n  interlinkctl demo --stop /tmp/interlink-demo-1a2b3c\n  KUBECONFIG=~/.kube/config interlinkctl demo"
+    after_help = "Examples:\n  interlinkctl demo\n  interlinkctl demo --keep\n  interlinkctl run -f pod.yaml --api unix:///tmp/interlink-demo-1a2b3c/api.sock\n  interlinkctl demo --stop /tmp/interlink-demo-1a2b3c\n  KUBECONFIG=~/.kube/config interlinkctl demo"
 )]
 struct DemoArgs {
     /// Leave everything running at the end and say how to use it

@@ -58,8 +58,9 @@ impl Cluster {
     /// # Errors
     /// [`Failure`] where the file can't be used.
     pub async fn from_environment(place: &Place) -> Result<Option<Self>, Failure> {
-        let named = std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()).map(PathBuf::from);
-        let Some(kubeconfig) = named.filter(|path| path.is_file()) else { return Ok(None) };
+        // A list, as for kubectl; the first file counts.
+        let named = std::env::var_os("KUBECONFIG").unwrap_or_default();
+        let Some(kubeconfig) = std::env::split_paths(&named).find(|path| path.is_file()) else { return Ok(None) };
         let kubeconfig = std::path::absolute(&kubeconfig).unwrap_or(kubeconfig);
         let user = std::env::var("USER").unwrap_or_default();
         let joined = Joined { kubeconfig, node: node_name(&user) };

@@ -109,7 +109,12 @@ async fn stop(place: &Place) -> usize {
 async fn show(place: &Place, screen: &Screen) -> Result<(), Failure> {
     let (node, source) = match Cluster::from_environment(place).await? {
         Some(cluster) => (cluster.node().to_owned(), Source::Cluster { kubeconfig: cluster.kubeconfig().to_owned() }),
-        None => ("interlink-demo".to_owned(), Source::Directory),
+        None => {
+            if std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty()) {
+                screen.line("KUBECONFIG names no file that exists, so no cluster is joined");
+            }
+            ("interlink-demo".to_owned(), Source::Directory)
+        }
     };
     let refused = namespaces::refused().await;
     let example = if refused.is_some() { WITHOUT_VOLUMES } else { EXAMPLE };

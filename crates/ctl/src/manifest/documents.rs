@@ -44,8 +44,11 @@ pub enum ManifestError {
 /// # Errors
 /// [`ManifestError`] with the place.
 pub fn documents(text: &str) -> Result<Vec<Object>, ManifestError> {
-    let values: Vec<Value> =
-        serde_saphyr::from_multiple(text).map_err(|e| ManifestError::Yaml(one_line(&e.to_string())))?;
+    // Kubernetes reads file modes such as 0440 as octal numbers.
+    let mut options = serde_saphyr::options! { legacy_octal_numbers: true };
+    options.with_snippet = false;
+    let values: Result<Vec<Value>, _> = serde_saphyr::from_multiple_with_options(text, options);
+    let values = values.map_err(|e| ManifestError::Yaml(one_line(&e.to_string())))?;
     let mut objects = Vec::new();
     for (i, value) in values.into_iter().enumerate() {
         let object = Object::from_value(value).ok_or(ManifestError::NotAnObject(i + 1))?;

@@ -54,7 +54,7 @@ impl Follower<'_> {
                 match self.read(&mut shown).await {
                     Ok(()) if ended => break,
                     Ok(()) => {}
-                    Err(fault) if fault.retry => self.screen.down(&fault, &[]),
+                    Err(fault) if fault.retry => {}
                     Err(fault) if ended => {
                         if self.ran() {
                             self.screen.say(&format!("no output of {}: {fault}", self.request.container_name));
@@ -71,9 +71,16 @@ impl Follower<'_> {
         let _ = self.out.send(Piece { container: self.container, bytes: None }).await;
     }
 
-    /// Reads the log once and shows what is new.
+    /// Reads the log once and shows what is new. A hop that doesn't answer is told; a stream that breaks off doesn't
+    /// know which hop it was.
     async fn read(&mut self, shown: &mut u64) -> Result<(), Fault> {
-        let stream = self.api.logs(&self.request).await?;
+        let stream = self.api.logs(&self.request).await;
+        if let Err(fault) = &stream
+            && fault.retry
+        {
+            self.screen.down(fault, &[]);
+        }
+        let stream = stream?;
         self.screen.up();
         let mut stream = std::pin::pin!(stream);
         let mut skip = *shown;
