@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use interlink_daemon::logs::LevelHandle;
 use interlink_daemon::state::HopHandle;
 use interlink_daemon::{Failure, Signals, StateServer, logs, notify, paths};
 use interlink_transport::{Listener, serve};
 use tokio::sync::watch;
 
-use crate::config::{self, Flags, SchedulerConfig};
+use crate::config::{self, Config, Flags, SchedulerConfig};
 use crate::http::{ping, routes};
 use crate::jobdir::root::Root;
 use crate::lifecycle::Plugin;
@@ -28,7 +29,7 @@ const TASKS: Duration = Duration::from_secs(5);
 /// [`Failure`] when it can't start.
 pub async fn run(flags: Flags) -> Result<(), Failure> {
     let config = config::load(&flags)?;
-    logs::init(config.level);
+    let level = logs::init(config.level);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -60,6 +61,7 @@ pub async fn run(flags: Flags) -> Result<(), Failure> {
     plugin.tasks.spawn(Arc::clone(&plugin).poll(pace));
     plugin.tasks.spawn(ping::refresh(Arc::clone(&plugin), offer));
     plugin.tasks.spawn(tell(Arc::clone(&plugin), handle.clone()));
+    plugin.tasks.spawn(reload(Arc::clone(&plugin), flags, level, signals.reload));
     handle.up(&format!("listening on {endpoint}, scheduler {}", plugin.scheduler.hop()));
     notify::ready();
 
@@ -69,6 +71,31 @@ pub async fn run(flags: Flags) -> Result<(), Failure> {
         tracing::info!("submissions under way are left to themselves; the next start finds them");
     }
     Ok(())
+}
+
+/// On SIGHUP reads the configuration again. What is wrong changes nothing; of the rest the log level is taken over,
+/// because jobs that run were planned with everything else.
+async fn reload(plugin: Arc<Plugin>, flags: Flags, level: LevelHandle, mut asked: watch::Receiver<u64>) {
+    loop {
+        tokio::select! {
+            () = plugin.shutdown.cancelled() => return,
+            changed = asked.changed() => if changed.is_err() { return },
+        }
+        match config::load(&flags) {
+            Err(failure) => tracing::error!("the configuration stays as it was: {failure}"),
+            Ok(new) => {
+                level.set(new.level);
+                let rest = Config { level: plugin.config.level, ..new };
+                if rest == plugin.config {
+                    tracing::info!("configuration read again");
+                } else {
+                    tracing::warn!(
+                        "configuration read again; only the log level is taken over, the rest needs a restart"
+                    );
+                }
+            }
+        }
+    }
 }
 
 /// Keeps the state socket's view of the scheduler current.

@@ -154,3 +154,28 @@ async fn a_pod_belongs_to_its_owner() {
     assert_eq!(plugin.call_as(Some("a/n"), Method::POST, "/delete", &pod).await.code, 200);
     plugin.gone(&pod).await;
 }
+
+#[tokio::test]
+async fn a_port_of_the_loopback_serves_what_a_socket_serves() {
+    let port = interlink_testkit::ports::free_port();
+    let config = format!("{LOCAL}\nSidecarPort: 1");
+    let plugin = Plugin::start_on(&config, port).await;
+    let answer = reply(port, "GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"status\":\"ok\""), "{answer}");
+    // Something that is no HTTP at all.
+    let answer = reply(port, "test\n\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    plugin.ready().await;
+    plugin.daemon.signal(Signal::SIGHUP);
+    plugin.ready().await;
+    assert_eq!(plugin.daemon.terminate(PATIENCE).await.code(), Some(0));
+}
+
+async fn reply(port: u16, request: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}

@@ -215,3 +215,70 @@ async fn twenty_pods_and_a_plugin_that_keeps_dying_make_twenty_jobs() {
     }
     assert_eq!(cluster.submitted().await.len(), 20);
 }
+
+#[tokio::test]
+async fn a_lost_node_is_named_in_the_status() {
+    let cluster = Cluster::start(Options::default()).await;
+    let plugin = plugin(&cluster, "").await;
+    let pod = flagged(pod("sleep 300"), "--nodelist=n2");
+    plugin.create(&pod, json!({})).await;
+    plugin.running(&pod).await;
+    // A node that is lost says nothing more: neither Slurm's part there nor the supervisor.
+    let supervisor = holder(&plugin.pod_dir(uid(&pod)).join("claim"));
+    let stat = std::fs::read_to_string(format!("/proc/{supervisor}/stat")).unwrap();
+    let stepd = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
+    for pid in [stepd, supervisor] {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+    let down = cluster.run("scontrol", ["update", "nodename=n2", "state=down", "reason=test"]).await;
+    assert!(down.status.success(), "{down:?}");
+    assert_eq!(plugin.ends(&pod).await, [(255, "NodeFailure".to_owned())]);
+    let status = plugin.status(&pod).await.unwrap();
+    let message = &status.containers[0].state.terminated().unwrap().message;
+    assert!(message.contains("NODE_FAIL"), "{message}");
+}
+
+/// The process that holds a file open.
+fn holder(file: &std::path::Path) -> i32 {
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let open = std::fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
+        if open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|target| target == file) {
+            return pid;
+        }
+    }
+    panic!("nobody holds {}", file.display());
+}
+
+#[tokio::test]
+async fn what_slurm_has_forgotten_the_job_directory_still_knows() {
+    let cluster = Cluster::start(Options { min_job_age: Duration::from_secs(2), ..Options::default() }).await;
+    let plugin = plugin(&cluster, "").await;
+    let pod = pod("sleep 0.5; exit 9");
+    let job = plugin.create(&pod, json!({})).await.job();
+    plugin.daemon.kill9();
+    wait::until("Slurm to forget the job", PATIENCE, async || {
+        let known = cluster.jobs().await.iter().any(|known| known.id() == job);
+        if known { Err("it knows it") } else { Ok(()) }
+    })
+    .await;
+    plugin.daemon.start_again();
+    plugin.ready().await;
+    assert_eq!(plugin.ends(&pod).await, [(9, "Error".to_owned())]);
+    assert_eq!(plugin.create(&pod, json!({})).await.job(), job);
+    plugin.delete(&pod).await;
+    plugin.gone(&pod).await;
+    assert_eq!(cluster.submitted().await.len(), 1);
+}
+
+#[tokio::test]
+async fn shell_of_the_pod_author_runs_where_the_site_allows_it() {
+    let cluster = Cluster::start(Options::default()).await;
+    let plugin = plugin(&cluster, "PodScripts: allow\nCommandPrefix: export FROM_SITE=1").await;
+    let mut pod = pod("true");
+    pod["metadata"]["annotations"]["slurm-job.vk.io/pre-exec"] = json!("echo pre-exec of site $FROM_SITE");
+    plugin.create(&pod, json!({})).await;
+    assert_eq!(plugin.ends(&pod).await, [(0, "Completed".to_owned())]);
+    let said = std::fs::read_to_string(plugin.pod_dir(uid(&pod)).join("job.out")).unwrap();
+    assert!(said.starts_with("pre-exec of site 1\n"), "{said}");
+}

@@ -53,8 +53,25 @@ impl Plugin {
         Self::start_with(config, |launch| launch, None).await
     }
 
+    /// On a TCP port, given by flag, with the configuration named by the environment.
+    pub(crate) async fn start_on(config: &str, port: u16) -> Self {
+        let change =
+            |launch: Launch, file: &Path| launch.env("PLUGIN_CONFIG", file).args(["--port", &port.to_string()]);
+        let endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port };
+        Self::begin(config, change, None, Some(endpoint)).await
+    }
+
     /// As another user, where there is one, and with more in its environment.
     pub(crate) async fn start_with(config: &str, change: impl FnOnce(Launch) -> Launch, user: Option<&User>) -> Self {
+        Self::begin(config, |launch, file| change(launch.arg("-SlurmConfigpath").arg(file)), user, None).await
+    }
+
+    async fn begin(
+        config: &str,
+        change: impl FnOnce(Launch, &Path) -> Launch,
+        user: Option<&User>,
+        endpoint: Option<Endpoint>,
+    ) -> Self {
         let dir = TestDir::new();
         let home = dir.folder("plugin");
         std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
@@ -69,15 +86,14 @@ impl Plugin {
         );
         let file = dir.write("SlurmConfig.yaml", text);
         let launch = Launch::new(env!("CARGO_BIN_EXE_interlink-plugin"), dir.join("plugin.log"))
-            .args(["-SlurmConfigpath"])
-            .arg(&file)
             .arg("-verbose")
             .cwd(dir.path())
             .env("RUNTIME_DIRECTORY", &home)
             .env("HOME", &home);
         let launch = user.map_or(launch.clone(), |user| launch.user(&user.name).env("USER", &user.name));
-        let daemon = change(launch).start();
-        let plugin = Self { daemon, client: Client::new(Endpoint::unix(&socket).unwrap()), dir };
+        let daemon = change(launch, &file).start();
+        let plugin =
+            Self { daemon, client: Client::new(endpoint.unwrap_or_else(|| Endpoint::unix(&socket).unwrap())), dir };
         plugin.ready().await;
         plugin
     }
