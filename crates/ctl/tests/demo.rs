@@ -166,6 +166,33 @@ fn a_hop_that_does_not_come_up_is_named() {
     std::fs::remove_dir_all(place(&out)).unwrap();
 }
 
+/// As in many containers: no capability for mounts, no user namespaces, and an sshd that can't drop its rights.
+const SANDBOX: &str = "echo 0 > /proc/sys/user/max_user_namespaces
+    exec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin \"$0\" demo";
+
+#[test]
+fn in_a_sandbox_our_own_sshd_and_an_example_without_volumes_take_over() {
+    let installed = Installed::new();
+    let program = installed.dir.join("interlinkctl");
+    let possible = Command::new("unshare").args(["-Ur", "true"]).status().unwrap().success();
+    // Where a sandbox can't be made, this is one.
+    let mut demo = if possible {
+        let mut demo = Command::new("unshare");
+        demo.args(["-Ur", "sh", "-c", SANDBOX]).arg(program);
+        demo
+    } else {
+        let mut demo = Command::new(program);
+        demo.arg("demo");
+        demo
+    };
+    let output = demo.env_remove("KUBECONFIG").current_dir("/").stdin(Stdio::null()).output().unwrap();
+    let (out, err) = texts(&output);
+    assert!(output.status.success() && err.is_empty(), "{out}\n{err}");
+    assert!(!possible || out.contains("✓ sshd              our own on 127.0.0.1"), "{out}");
+    assert!(out.contains("pod demo, from examples/demo-without-volumes, because the kernel"), "{out}");
+    assert_nothing_is_left(&place(&out));
+}
+
 #[tokio::test]
 async fn with_a_kubeconfig_the_demo_joins_the_cluster_and_leaves_it() {
     let installed = Installed::new();

@@ -21,6 +21,9 @@ use super::sshd;
 /// How long a hop may take to come up: a busy machine with two cores needs a few seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The same for the system's sshd, which can be replaced.
+const SSHD_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How often it is asked.
 const GLANCE: Duration = Duration::from_millis(50);
 
@@ -45,7 +48,7 @@ pub enum Source {
 /// [`Failure`] naming the hop that didn't come up, what it said last, and where the rest is.
 pub async fn start(place: &Place, screen: &Screen, node: &str, source: &Source) -> Result<Vec<Running>, Failure> {
     let keys = Keys::make(place)?;
-    let mut chain = Chain { place, screen, running: Vec::new() };
+    let mut chain = Chain { place, screen, running: Vec::new(), patience: PATIENCE };
 
     let config = format!(
         "Socket: unix://{}\nDataRootFolder: {}/\nScheduler: local\nContainerRuntime: host\n",
@@ -58,15 +61,32 @@ pub async fn start(place: &Place, screen: &Screen, node: &str, source: &Source) 
     let asks = Asks::Plugin(Client::new(socket));
     chain.up(plugin, "scheduler local, runtime host", asks).await?;
 
-    let server = sshd::prepare(place, &keys)?;
-    chain.up(server.program, &server.what, Asks::Sshd(server.port)).await?;
+    let mut server = sshd::prepare(place, &keys)?;
+    let asks = Asks::Sshd(sshd::Login::new(&server, &keys)?);
+    let ours = server.program.file == super::own_file()?;
+    chain.patience = if ours { PATIENCE } else { SSHD_PATIENCE };
+    let (port, user) = (server.port, server.user.clone());
+    let up = chain.up(server.program, &server.what, asks).await;
+    chain.patience = PATIENCE;
+    let (port, user) = match up {
+        Ok(()) => (port, user),
+        Err(failure) if ours => return Err(failure),
+        // A hardened or half-installed sshd, or a sandbox that it can't live in, is no reason to show nothing.
+        Err(_) => {
+            server = sshd::own(place, &keys, "the system's does not work here")?;
+            let (port, user) = (server.port, server.user.clone());
+            let asks = Asks::Sshd(sshd::Login::new(&server, &keys)?);
+            chain.up(server.program, &server.what, asks).await?;
+            (port, user)
+        }
+    };
 
     let (lsock, rsock) = (place.plugin_socket(), place.remote_socket());
     let args = [
         "-addr".into(),
-        format!("127.0.0.1:{}", server.port).into(),
+        format!("127.0.0.1:{port}").into(),
         "-user".into(),
-        server.user.into(),
+        user.into(),
         "-keyfile".into(),
         keys.client.into(),
         "-hostkeyfile".into(),
@@ -113,6 +133,7 @@ struct Chain<'a> {
     place: &'a Place,
     screen: &'a Screen,
     running: Vec<Running>,
+    patience: Duration,
 }
 
 impl Chain<'_> {
@@ -142,9 +163,9 @@ impl Chain<'_> {
             if let Some(end) = running.ended() {
                 break Err(end);
             }
-            match tokio::time::timeout(PATIENCE, asks.once()).await {
+            match tokio::time::timeout(self.patience, asks.once()).await {
                 Ok(Ok(())) => break Ok(()),
-                Ok(Err(why)) if started.elapsed() >= PATIENCE => break Err(why),
+                Ok(Err(why)) if started.elapsed() >= self.patience => break Err(why),
                 Ok(Err(_)) => tokio::time::sleep(GLANCE).await,
                 Err(_) => break Err("it does not answer".to_owned()),
             }
@@ -171,8 +192,8 @@ impl Chain<'_> {
 enum Asks {
     /// The plugin, directly or through the tunnel: its own ping.
     Plugin(Client),
-    /// An SSH server.
-    Sshd(u16),
+    /// An SSH server, by a login.
+    Sshd(sshd::Login),
     /// The API server, which asks the plugin.
     Api(Client),
     /// A standalone kubelet.
@@ -185,7 +206,7 @@ impl Asks {
     async fn once(&self) -> Result<(), String> {
         match self {
             Self::Plugin(client) => answers(client, Call::new(Method::GET, path::STATUS, "[]")).await,
-            Self::Sshd(port) => sshd::greets(*port).await,
+            Self::Sshd(login) => login.once().await,
             Self::Api(client) => answers(client, Call::new(Method::POST, path::PINGLINK, "")).await,
             Self::Kubelet(client) => answers(client, Call::new(Method::GET, "/pods", "")).await,
             Self::Node(cluster) => cluster.node_ready().await,

@@ -3,9 +3,12 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use interlink_daemon::Failure;
 use nix::unistd::{User, geteuid};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::{Disconnect, client};
 
 use super::keys::{Keys, write};
 use super::place::Place;
@@ -24,41 +27,39 @@ pub struct Server {
     pub what: String,
 }
 
-/// Prepares the server.
+/// Prepares the system's sshd, or where there is none that would let this user in, our own.
 ///
 /// # Errors
 /// [`Failure`] where its files can't be written or no port is free.
 pub fn prepare(place: &Place, keys: &Keys) -> Result<Server, Failure> {
-    let port = free_port()?;
     let account = User::from_uid(geteuid()).ok().flatten();
     let system = match &account {
-        Some(user) => {
-            system_sshd().ok_or("there is no sshd").and_then(|file| admits(user).map(|()| (file, user.name.clone())))
-        }
+        Some(user) => system_sshd().ok_or("there is no sshd").and_then(|file| admits(user).map(|()| (file, user))),
         None => Err("this user has no account"),
     };
-    match system {
-        Ok((file, user)) => {
-            let config = place.remote().join("sshd_config");
-            write(&config, &sshd_config(place, keys, port, &user))?;
-            let args = ["-D".into(), "-e".into(), "-f".into(), config.into()].into();
-            let what = format!("{} on 127.0.0.1:{port}, as {user}", file.display());
-            Ok(Server { program: Program { name: "sshd", file, args, env: Vec::new() }, port, user, what })
-        }
-        Err(why) => {
-            let file = super::own_file()?;
-            let args = ["internal", "sshd", &port.to_string()].map(Into::into).into_iter();
-            let files = [&keys.host, &keys.client_public, &place.remote_socket()].map(|p| p.clone().into_os_string());
-            let args = args.chain(files).collect();
-            let what = format!("our own on 127.0.0.1:{port}, because {why}");
-            Ok(Server {
-                program: Program { name: "sshd", file, args, env: Vec::new() },
-                port,
-                user: "demo".into(),
-                what,
-            })
-        }
-    }
+    let (file, user) = match system {
+        Ok((file, user)) => (file, user.name.clone()),
+        Err(why) => return own(place, keys, why),
+    };
+    let port = free_port()?;
+    let config = place.remote().join("sshd_config");
+    write(&config, &sshd_config(place, keys, port, &user))?;
+    let args = ["-D".into(), "-e".into(), "-f".into(), config.into()].into();
+    let what = format!("{} on 127.0.0.1:{port}, as {user}", file.display());
+    Ok(Server { program: Program { name: "sshd", file, args, env: Vec::new() }, port, user, what })
+}
+
+/// Prepares our own server, which stands in because of `why`.
+///
+/// # Errors
+/// [`Failure`] where no port is free.
+pub fn own(place: &Place, keys: &Keys, why: &str) -> Result<Server, Failure> {
+    let port = free_port()?;
+    let file = super::own_file()?;
+    let files = [&keys.host, &keys.client_public, &place.remote_socket()].map(|p| p.clone().into_os_string());
+    let args = ["internal", "sshd", &port.to_string()].map(Into::into).into_iter().chain(files).collect();
+    let what = format!("our own on 127.0.0.1:{port}, because {why}");
+    Ok(Server { program: Program { name: "sshd", file, args, env: Vec::new() }, port, user: "demo".into(), what })
 }
 
 fn system_sshd() -> Option<PathBuf> {
@@ -113,17 +114,55 @@ fn free_port() -> Result<u16, Failure> {
         .map_err(|e| Failure::failed(format!("no port on 127.0.0.1 is free: {e}")))
 }
 
-/// The line that every SSH server begins with.
-///
-/// # Errors
-/// What is there instead.
-pub async fn greets(port: u16) -> Result<(), String> {
-    use tokio::io::AsyncReadExt;
-    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map_err(|e| e.to_string())?;
-    let mut line = [0; 8];
-    let read = tokio::time::timeout(std::time::Duration::from_secs(2), stream.read_exact(&mut line)).await;
-    read.map_err(|_| "no greeting".to_owned())?.map_err(|e| e.to_string())?;
-    if &line == b"SSH-2.0-" { Ok(()) } else { Err("it is not an SSH server".into()) }
+/// A login that opens nothing: only then does it count as up, because sshd refuses accounts for many reasons, and in
+/// some sandboxes dies after its greeting.
+#[derive(Debug)]
+pub struct Login {
+    port: u16,
+    user: String,
+    key: Arc<PrivateKey>,
+    host: PublicKey,
+}
+
+impl Login {
+    /// Of the tunnel's key at `server`.
+    ///
+    /// # Errors
+    /// [`Failure`] where the keys can't be read.
+    pub fn new(server: &Server, keys: &Keys) -> Result<Self, Failure> {
+        let wrong = |e: russh::keys::ssh_key::Error| Failure::failed(format!("the demo's SSH keys can't be read: {e}"));
+        let key = PrivateKey::from_openssh(read(&keys.client)?).map_err(wrong)?;
+        let host = PublicKey::from_openssh(read(&keys.host_public)?.trim()).map_err(wrong)?;
+        Ok(Self { port: server.port, user: server.user.clone(), key: Arc::new(key), host })
+    }
+
+    /// Logs in once.
+    ///
+    /// # Errors
+    /// Why it didn't.
+    pub async fn once(&self) -> Result<(), String> {
+        let config = Arc::new(client::Config::default());
+        let host = HostKey(self.host.clone());
+        let connecting = client::connect(config, ("127.0.0.1", self.port), host).await;
+        let mut session = connecting.map_err(|e| format!("the handshake failed: {e}"))?;
+        let key = PrivateKeyWithHashAlg::new(self.key.clone(), None);
+        let answer =
+            session.authenticate_publickey(&self.user, key).await.map_err(|e| format!("the login failed: {e}"))?;
+        let _ = session.disconnect(Disconnect::ByApplication, "checked", "").await;
+        if answer.success() { Ok(()) } else { Err(format!("it does not let {} in", self.user)) }
+    }
+}
+
+/// The only host key that is the demo's.
+struct HostKey(PublicKey);
+
+impl client::Handler for HostKey {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
+        let PublicKeyOrCertificate::PublicKey { key, .. } = offered else { return Ok(false) };
+        Ok(key.key_data() == self.0.key_data())
+    }
 }
 
 /// Reads a file of [`Keys`].
