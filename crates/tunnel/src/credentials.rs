@@ -95,7 +95,7 @@ mod tests {
     use interlink_transport::Endpoint;
 
     use super::*;
-    use crate::config::{Forward, Remote, Server};
+    use crate::config::{Direction, Forward, Remote, Server};
     use crate::hostkeys::Source;
 
     fn settings(dir: &Path) -> Settings {
@@ -108,7 +108,11 @@ mod tests {
             user: "me".into(),
             key_file,
             host_keys: Source::File(dir.join("hosts")),
-            forward: Forward { local: Endpoint::unix(&dir.join("t.sock")).unwrap(), remote: Remote::Port(4000) },
+            forward: Forward {
+                direction: Direction::Forward,
+                local: Endpoint::unix(&dir.join("t.sock")).unwrap(),
+                remote: Remote::Port(4000),
+            },
             connect_timeout: Duration::from_secs(1),
             wait: Duration::from_secs(1),
             state_socket: None,

@@ -5,6 +5,8 @@
 //!              (local socket)   one a connection      one, kept up for ever
 //! ```
 //!
+//! In reverse the server listens, and each of its connections is carried to a service on this machine.
+//!
 //! | module | what |
 //! |---|---|
 //! | [`config`] | the command line, checked |

@@ -1,24 +1,29 @@
 //! The program from its settings to its end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use interlink_daemon::{Failure, HopHandle, Signals, StateServer, notify, paths};
 use interlink_transport::{BindError, Endpoint, Listener};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Settings;
+use crate::config::{Direction, Settings};
 use crate::credentials::Credentials;
-use crate::forward::{self, Patience};
+use crate::forward::{self, Patience, reverse};
 use crate::session::{self, link::Link};
 use crate::state;
 
 /// How long open connections may go on after SIGTERM. Half of what the API and the kubelet in front need to notice, and
 /// far below systemd's own limit of 90 s.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// Connections that the server has handed over and that wait for a task of their own.
+const HANDED_OVER: usize = 1024;
 
 /// Runs the tunnel until a signal ends it.
 ///
@@ -31,19 +36,18 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     }
     allow_many_descriptors();
     let credentials = Credentials::load(&settings)?;
-    let listener = Listener::bind(&settings.forward.local).await.map_err(|err| in_the_way(&settings, &err))?;
+    let ends = Ends::prepare(&settings).await?;
     let handle = HopHandle::new("ssh-tunnel", "tunnel");
     handle.detail("server", settings.server.to_string());
-    handle.detail("listens", settings.forward.local.to_string());
-    handle.detail("forwardsTo", settings.forward.remote.to_string());
+    handle.detail("listens", settings.forward.listens());
+    handle.detail("forwardsTo", settings.forward.leads_to());
     // Its own end comes last, so that the drain can be watched.
     let told = CancellationToken::new();
     serve_state(&settings, &handle, &told).await?;
     tracing::info!(
         key = credentials.identity().describe(),
-        "listening on {}, to be carried to {} on {} as {}",
-        listener.endpoint(),
-        settings.forward.remote,
+        "{}, by way of {} as {}",
+        ends.in_words(&settings),
         settings.server,
         settings.user
     );
@@ -53,12 +57,32 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     let patience = Patience { outage: settings.wait, open: settings.connect_timeout };
     let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
     let stop = &signals.shutdown;
+    let (hand_over, accept) = match ends {
+        Ends::Forward(listener) => {
+            (None, Either::Left(forward::accept(listener, link.subscribe(), patience, &connections, stop, &cut)))
+        }
+        Ends::Reverse => {
+            let (hand_over, incoming) = mpsc::channel(HANDED_OVER);
+            let (service, limit) = (&settings.forward.local, settings.connect_timeout);
+            let accept = reverse::accept(incoming, service, limit, link.subscribe(), &connections, stop, &cut);
+            (Some(hand_over), Either::Right(accept))
+        }
+    };
     tokio::join!(
-        session::keep_up(&settings, credentials, &link, signals.reload.clone(), stop),
-        forward::accept(listener, link.subscribe(), patience, &connections, stop, &cut),
+        session::keep_up(&settings, credentials, &link, hand_over, signals.reload.clone(), stop),
+        accept,
         state::tell(&settings, &handle, link.subscribe(), stop),
     );
 
+    if settings.forward.direction == Direction::Reverse {
+        let live = match &*link.borrow() {
+            Link::Up(live) => Some(Arc::clone(live)),
+            Link::Connecting | Link::Down { .. } => None,
+        };
+        if let Some(live) = live {
+            live.listen_no_longer().await;
+        }
+    }
     connections.close();
     if timeout(DRAIN, connections.wait()).await.is_err() {
         tracing::info!(open = connections.len(), "cutting the connections that are still open");
@@ -71,6 +95,34 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     told.cancel();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What this machine's end of the tunnel does.
+enum Ends {
+    /// It accepts.
+    Forward(Listener),
+    /// It dials.
+    Reverse,
+}
+
+impl Ends {
+    async fn prepare(settings: &Settings) -> Result<Self, Failure> {
+        match settings.forward.direction {
+            Direction::Forward => match Listener::bind(&settings.forward.local).await {
+                Ok(listener) => Ok(Self::Forward(listener)),
+                Err(err) => Err(in_the_way(settings, &err)),
+            },
+            Direction::Reverse => Ok(Self::Reverse),
+        }
+    }
+
+    fn in_words(&self, settings: &Settings) -> String {
+        let remote = &settings.forward.remote;
+        match self {
+            Self::Forward(listener) => format!("listening on {}, to be carried to {remote}", listener.endpoint()),
+            Self::Reverse => format!("in reverse: {remote} to be carried to {}", settings.forward.local),
+        }
+    }
 }
 
 /// The socket that was asked for must be ours. The usual one may belong to another tunnel of this user, and a tunnel
@@ -100,6 +152,11 @@ fn allow_many_descriptors() {
 /// Names the owner and both ways out: one path can't have two owners, and who followed a guide may have meant the other
 /// direction.
 fn in_the_way(settings: &Settings, err: &BindError) -> Failure {
+    let reverse = |owner: &str| {
+        format!(
+            "if instead connections from the server should reach {owner}, as the first program of this name did it, add -reverse"
+        )
+    };
     match (err, &settings.forward.local) {
         (BindError::InUse { owner, .. }, Endpoint::Unix(path)) => {
             let own =
@@ -107,12 +164,16 @@ fn in_the_way(settings: &Settings, err: &BindError) -> Failure {
             let own = own.unwrap_or_else(|| path.clone());
             Failure::config(format!(
                 "-lsock {path} belongs to {owner}, which listens there already: give the tunnel a path of its own \
-                 (-lsock {own}) and let its client dial that (SidecarURL: unix://{own}); if instead connections from the \
-                 server should reach {owner}, the tunnel has to run in reverse, which this version can't do",
+                 (-lsock {own}) and let its client dial that (SidecarURL: unix://{own}); {reverse}",
                 path = path.display(),
                 own = own.display(),
+                reverse = reverse(owner),
             ))
         }
+        (BindError::InUse { owner, endpoint }, Endpoint::Tcp { .. }) => Failure::config(format!(
+            "-lsock {endpoint} belongs to {owner}, which listens there already: give the tunnel a port of its own; {}",
+            reverse("it")
+        )),
         _ => Failure::config(format!("-lsock: {err}")),
     }
 }

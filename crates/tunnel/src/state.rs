@@ -10,13 +10,15 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Remote, Settings};
+use crate::config::{Direction, Remote, Settings};
 use crate::session::fault::SOCKET_OPTIONS;
 use crate::session::link::Link;
 use crate::session::live::FarEnd;
 
-/// The hop behind the tunnel.
+/// The hop behind a forward.
 const BEHIND: &str = "remote";
+/// The hop behind a tunnel in reverse.
+const BEHIND_REVERSE: &str = "local";
 
 /// Tells every change of `link` until `stop`.
 pub async fn tell(settings: &Settings, handle: &HopHandle, mut link: watch::Receiver<Link>, stop: &CancellationToken) {
@@ -31,7 +33,11 @@ pub async fn tell(settings: &Settings, handle: &HopHandle, mut link: watch::Rece
                 handle.detail("reconnects", connections - 1);
                 handle.detail("peer", live.peer.to_string());
                 handle.detail("retryAt", serde_json::Value::Null);
-                handle.up(&format!("connected to {} ({})", settings.server, live.peer.ip()));
+                let listens = match settings.forward.direction {
+                    Direction::Forward => String::new(),
+                    Direction::Reverse => format!(", which listens on {}", settings.forward.remote),
+                };
+                handle.up(&format!("connected to {} ({}){listens}", settings.server, live.peer.ip()));
                 Some(live.far_end())
             }
             Link::Down { fault, retry_at, .. } => {
@@ -56,10 +62,10 @@ async fn follow(settings: &Settings, handle: &HopHandle, far_end: Option<watch::
     if let Some(mut far_end) = far_end {
         loop {
             let known = *far_end.borrow_and_update();
-            let remote = &settings.forward.remote;
+            let service = settings.forward.leads_to();
             match known {
                 FarEnd::Unknown => {}
-                FarEnd::Answers => tracing::info!("the service at {remote} answers"),
+                FarEnd::Answers => tracing::info!("the service at {service} answers"),
                 FarEnd::Refuses => tracing::warn!("{}", refused(settings).0),
             }
             handle.set_behind(behind(settings, known).into_iter().collect());
@@ -77,12 +83,22 @@ fn behind(settings: &Settings, known: FarEnd) -> Option<HopState> {
         FarEnd::Answers => (HopStatus::Up, Default::default()),
         FarEnd::Refuses => (HopStatus::Down, refused(settings)),
     };
-    Some(HopState { hop: BEHIND.to_owned(), state, since: Some(Timestamp::now()), cause, remedy })
+    let hop = match settings.forward.direction {
+        Direction::Forward => BEHIND,
+        Direction::Reverse => BEHIND_REVERSE,
+    };
+    Some(HopState { hop: hop.to_owned(), state, since: Some(Timestamp::now()), cause, remedy })
 }
 
 /// Cause and remedy. sshd answers alike for a socket that is absent and for one that it forbids; only its log knows.
 fn refused(settings: &Settings) -> (String, String) {
     let host = &settings.server.host;
+    if settings.forward.direction == Direction::Reverse {
+        return (
+            format!("nothing listens at {} on this machine", settings.forward.local),
+            "start the service, or correct -lsock".to_owned(),
+        );
+    }
     match &settings.forward.remote {
         remote @ Remote::Port(port) => (
             format!("nothing listens at {remote} on {host}"),

@@ -9,7 +9,7 @@ use interlink_daemon::paths::expand_tilde;
 use interlink_transport::Endpoint;
 use interlink_transport::endpoint::SOCKET_PATH_LIMIT;
 
-use super::{Forward, Remote, Server, Settings};
+use super::{Direction, Forward, Remote, Server, Settings};
 use crate::hostkeys::Source;
 
 /// Holds a forward open between a local socket and a service behind SSH.
@@ -25,15 +25,18 @@ pub struct Flags {
     /// Private key that logs in, without a passphrase
     #[arg(long, value_name = "FILE")]
     keyfile: Option<String>,
-    /// Where clients connect: path of a Unix socket, or host:port of the loopback interface
+    /// Where clients connect: path of a Unix socket, or host:port of the loopback interface. With -reverse, where the service is
     #[arg(long, value_name = "PATH|HOST:PORT")]
     lsock: Option<String>,
-    /// TCP port on the server's loopback interface to carry connections to
+    /// TCP port on the server's loopback interface to carry connections to (with -reverse, from)
     #[arg(long, value_name = "PORT")]
     rport: Option<String>,
-    /// Unix socket on the server to carry connections to
+    /// Unix socket on the server to carry connections to (with -reverse, from)
     #[arg(long, value_name = "PATH")]
     rsock: Option<String>,
+    /// The server listens, and its connections are carried to -lsock
+    #[arg(long)]
+    reverse: bool,
     /// Keys of the server: known_hosts lines, output of ssh-keyscan, or bare keys. Without it, known_hosts of the user decides and a new host is accepted once
     #[arg(long, value_name = "FILE")]
     hostkeyfile: Option<String>,
@@ -125,6 +128,7 @@ impl Flags {
                 Remote::Socket(path)
             }
         };
+        let direction = if self.reverse { Direction::Reverse } else { Direction::Forward };
         let host_keys = match present(self.hostkeyfile) {
             Some(path) => Source::File(expand_tilde(&path)),
             None => Source::Records(records(env)?),
@@ -144,7 +148,7 @@ impl Flags {
             user,
             key_file: expand_tilde(&key_file),
             host_keys,
-            forward: Forward { local: parse_local(&local)?, remote },
+            forward: Forward { direction, local: parse_local(&local, direction)?, remote },
             connect_timeout: parse_duration("-connect-timeout", &self.connect_timeout)?,
             wait: parse_duration("-wait", &self.wait)?,
             state_socket: present(self.state).map(|p| expand_tilde(&p)),
@@ -223,7 +227,7 @@ fn parse_port(what: &str, text: &str) -> Result<u16, String> {
 }
 
 /// `host:port` is TCP; whatever holds a slash, or ends in no number, is a path.
-fn parse_local(text: &str) -> Result<Endpoint, String> {
+fn parse_local(text: &str, direction: Direction) -> Result<Endpoint, String> {
     let path = text.strip_prefix("unix://").unwrap_or(text);
     let tcp = match path.rsplit_once(':') {
         Some((host, port)) if !path.contains('/') && port.bytes().all(|b| b.is_ascii_digit()) => Some((host, port)),
@@ -235,7 +239,11 @@ fn parse_local(text: &str) -> Result<Endpoint, String> {
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let loopback = bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if !loopback {
+    if bare.is_empty() {
+        return Err(format!("-lsock {text} names no host: write localhost:{port}"));
+    }
+    // What we dial may be anywhere, as with ssh -R.
+    if !loopback && direction == Direction::Forward {
         return Err(format!(
             "-lsock {text} would offer the service to the network: bind localhost:{port}, or better a Unix socket"
         ));
@@ -313,6 +321,7 @@ mod tests {
         assert_eq!(s.user, "interlink");
         assert_eq!(s.key_file, home().join(".ssh/interlink_tunnel"));
         assert_eq!(s.host_keys, Source::File(home().join("hosts")));
+        assert_eq!(s.forward.direction, Direction::Forward);
         assert_eq!(s.forward.local.to_string(), "unix:///run/interlink/plugin.sock");
         assert_eq!(s.forward.remote, Remote::Port(4000));
         assert_eq!(s.wait, Duration::from_secs(10));
@@ -377,9 +386,18 @@ mod tests {
             ("127.0.0.1:4000", "http://127.0.0.1:4000".into()),
             ("[::1]:4000", "http://[::1]:4000".into()),
         ] {
-            let local = parse_local(text).unwrap();
+            let local = parse_local(text, Direction::Forward).unwrap();
             assert_eq!(local.to_string(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn in_reverse_the_service_may_be_anywhere() {
+        let s = settings(&[("-reverse", Some("true")), ("-lsock", Some("db.example.org:5432"))]).unwrap();
+        assert_eq!(s.forward.direction, Direction::Reverse);
+        assert_eq!(s.forward.listens(), "localhost:4000");
+        assert_eq!(s.forward.leads_to(), "http://db.example.org:5432");
+        assert!(settings(&[("-reverse", Some("true")), ("-lsock", Some(":5432"))]).unwrap_err().contains("no host"));
     }
 
     #[test]

@@ -54,22 +54,64 @@ impl fmt::Display for Server {
     }
 }
 
-/// One forward: connections accepted here are carried to there.
+/// One forward: connections accepted at one end are carried to the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
-    /// Where clients connect, on this machine.
+    /// Which end accepts.
+    pub direction: Direction,
+    /// The end on this machine.
     pub local: Endpoint,
-    /// Where the server connects, on its own machine.
+    /// The end on the server's machine.
     pub remote: Remote,
+}
+
+impl Forward {
+    /// Where clients connect, in words.
+    #[must_use]
+    pub fn listens(&self) -> String {
+        match self.direction {
+            Direction::Forward => self.local.to_string(),
+            Direction::Reverse => self.remote.to_string(),
+        }
+    }
+
+    /// Where their connections lead, in words.
+    #[must_use]
+    pub fn leads_to(&self) -> String {
+        match self.direction {
+            Direction::Forward => self.remote.to_string(),
+            Direction::Reverse => self.local.to_string(),
+        }
+    }
+}
+
+/// Who listens and who dials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// We listen, the server dials (`ssh -L`).
+    Forward,
+    /// The server listens, we dial (`ssh -R`).
+    Reverse,
 }
 
 /// The far end of a forward.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remote {
-    /// A TCP port of the server's loopback interface (`direct-tcpip`).
+    /// A TCP port of the server's loopback interface (`direct-tcpip`, `tcpip-forward`).
     Port(u16),
-    /// A Unix socket on the server (`direct-streamlocal@openssh.com`).
+    /// A Unix socket on the server (`direct-streamlocal@openssh.com`, `streamlocal-forward@openssh.com`).
     Socket(String),
+}
+
+impl Remote {
+    /// The flag that names it.
+    #[must_use]
+    pub fn flag(&self) -> &'static str {
+        match self {
+            Self::Port(_) => "-rport",
+            Self::Socket(_) => "-rsock",
+        }
+    }
 }
 
 impl fmt::Display for Remote {

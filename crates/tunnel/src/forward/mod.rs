@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`mod@splice`] | bytes both ways until both directions ended |
 //! | [`backlog`] | what the server sent and the client has not taken yet |
+//! | [`reverse`] | the other way round: connections that the server accepts |
 //!
 //! A connection that comes while the tunnel is down waits for a while, then is closed. Whatever happens to one
 //! connection, the others don't notice.
 
 pub mod backlog;
+pub mod reverse;
 pub mod splice;
 
 use std::time::Duration;
@@ -73,15 +75,7 @@ async fn carry(stream: Stream, mut link: watch::Receiver<Link>, patience: Patien
             Ok(channel) => {
                 // The session ends with its last user; a connection must not keep a dead one.
                 drop(live);
-                match splice(stream, channel).await {
-                    End::Finished => {}
-                    End::Stalled => tracing::warn!(
-                        "closed a connection whose client did not read for {:?} while {} MiB waited for it",
-                        backlog::STALL,
-                        backlog::LIMIT >> 20
-                    ),
-                    end => tracing::debug!(?end, "a connection broke"),
-                }
+                report(splice(stream, channel).await);
                 return;
             }
             // Nothing was sent: the next session serves it as well.
@@ -96,5 +90,18 @@ async fn carry(stream: Stream, mut link: watch::Receiver<Link>, patience: Patien
                 return;
             }
         }
+    }
+}
+
+/// Says how a connection ended, where that is worth a word.
+fn report(end: End) {
+    match end {
+        End::Finished => {}
+        End::Stalled => tracing::warn!(
+            "closed a connection whose client did not read for {:?} while {} MiB waited for it",
+            backlog::STALL,
+            backlog::LIMIT >> 20
+        ),
+        end => tracing::debug!(?end, "a connection broke"),
     }
 }

@@ -8,14 +8,14 @@ use russh::client::{self, AuthResult};
 use russh::keys::{Algorithm, PrivateKeyWithHashAlg};
 use russh::{MethodSet, Preferred, SshId, cipher, compression};
 use tokio::io::BufReader;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::dial::dial;
 use super::fault::Fault;
-use super::gatekeeper::{Broken, Gatekeeper};
+use super::gatekeeper::{Broken, Gatekeeper, Incoming};
 use super::live::{Cut, Live, OpenError};
-use crate::config::Settings;
+use crate::config::{Direction, Settings};
 use crate::hostkeys::HostKeys;
 use crate::identity::{Identity, rsa_hash};
 
@@ -39,6 +39,7 @@ pub(super) async fn connect(
     settings: &Settings,
     identity: &Identity,
     host_keys: Arc<HostKeys>,
+    incoming: Option<mpsc::Sender<Incoming>>,
 ) -> Result<(Arc<Live>, oneshot::Receiver<String>), Fault> {
     let (server, limit) = (&settings.server, settings.connect_timeout);
     let (stream, peer) = dial(server, limit).await?;
@@ -51,7 +52,7 @@ pub(super) async fn connect(
 
     let config = Arc::new(client_config(host_keys.trust().algorithms()));
     let (ended, end) = oneshot::channel();
-    let gatekeeper = Gatekeeper { host_keys, ended: Some(ended) };
+    let gatekeeper = Gatekeeper { host_keys, ended: Some(ended), incoming };
     let mut handle = timeout(limit, client::connect_stream(config, stream, gatekeeper))
         .await
         .map_err(|_| late("the handshake"))?
@@ -62,6 +63,9 @@ pub(super) async fn connect(
     timeout(limit, log_in(settings, identity, &mut handle)).await.map_err(|_| late("logging in"))??;
 
     let live = Arc::new(Live::new(handle, peer, settings.forward.remote.clone(), link));
+    if settings.forward.direction == Direction::Reverse {
+        return Ok((live, end));
+    }
     match live.open(limit).await {
         Ok(probe) => {
             let _ = probe.close().await;

@@ -9,6 +9,7 @@ use russh::{AlgorithmKind, MethodSet};
 use crate::backoff::Pace;
 use crate::config::{Remote, Server, Settings};
 use crate::hostkeys::verify::Refusal;
+use crate::session::live::ListenError;
 
 /// A reason for the tunnel to be down.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,6 +161,41 @@ impl Fault {
         }
     }
 
+    /// The server does not listen for a tunnel in reverse.
+    #[must_use]
+    pub fn no_listener(server: &Server, remote: &Remote, why: &ListenError) -> Self {
+        match (why, remote) {
+            (ListenError::Forbidden, _) => Self::patient(
+                format!("{server} forbids to listen on {remote}"),
+                format!("{}; ports below 1024 are for root", listen_options(remote)),
+            ),
+            (ListenError::Taken, _) => Self::eager(
+                format!(
+                    "{remote} on {server} is taken: the listener of an earlier session lingers, or another program listens there"
+                ),
+                format!(
+                    "none needed if it is an earlier session, {remote} is asked for again until it is free (ClientAliveInterval \
+                     in sshd_config shortens that); else choose another {}",
+                    remote.flag()
+                ),
+            ),
+            (ListenError::Unclear | ListenError::Lost, Remote::Socket(path)) => Self::eager(
+                format!(
+                    "{server} does not listen on {path}: the file of an earlier session lingers there, or the server forbids it"
+                ),
+                format!(
+                    "it is asked for again until it is free: remove the file there, or have StreamLocalBindUnlink yes in \
+                     sshd_config, which removes it each time; {}",
+                    listen_options(remote)
+                ),
+            ),
+            (ListenError::Unclear | ListenError::Lost, Remote::Port(_)) => Self::eager(
+                format!("{server} does not listen on {remote}: it forbids that, or something else listens there"),
+                format!("it is asked for again; {}", listen_options(remote)),
+            ),
+        }
+    }
+
     /// The connection was up and ended.
     #[must_use]
     pub fn lost(server: &Server, why: &str) -> Self {
@@ -167,6 +203,21 @@ impl Fault {
             format!("the connection to {server} was lost ({why})"),
             "none needed if it comes back: the server restarted, or the network was interrupted",
         )
+    }
+}
+
+/// Everything in the server's configuration that decides about listening for us.
+fn listen_options(remote: &Remote) -> String {
+    match remote {
+        Remote::Port(port) => format!(
+            "in the server's sshd_config, AllowTcpForwarding must be yes or remote, DisableForwarding no, and PermitListen unset \
+             or have localhost:{port} (sshd -T -C user=… shows the effective values); in authorized_keys, the key must not be \
+             no-port-forwarding or restrict without port-forwarding, and its permitlisten must have localhost:{port}"
+        ),
+        Remote::Socket(_) => "in the server's sshd_config, AllowStreamLocalForwarding must be yes or remote and \
+             DisableForwarding no (sshd -T -C user=… shows the effective values); in authorized_keys, the key must not be \
+             no-port-forwarding or restrict without port-forwarding"
+            .to_owned(),
     }
 }
 
@@ -218,6 +269,24 @@ mod tests {
                 "localhost:4000 and 127.0.0.1:4000",
                 "AllowTcpForwarding",
                 Pace::Patient,
+            ),
+            (
+                Fault::no_listener(&server(), &Remote::Port(4000), &ListenError::Taken),
+                "localhost:4000 on login:2222 is taken",
+                "another -rport",
+                Pace::Eager,
+            ),
+            (
+                Fault::no_listener(&server(), &Remote::Port(4000), &ListenError::Forbidden),
+                "forbids to listen on localhost:4000",
+                "PermitListen",
+                Pace::Patient,
+            ),
+            (
+                Fault::no_listener(&server(), &Remote::Socket("/p.sock".into()), &ListenError::Unclear),
+                "the file of an earlier session",
+                "StreamLocalBindUnlink yes",
+                Pace::Eager,
             ),
             (
                 Fault::forbidden(&server(), &Remote::Socket("/p.sock".into())),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelId, ChannelOpenFailure};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::fault::end_in_words;
 use crate::hostkeys::verify::{Refusal, describe};
@@ -26,15 +26,34 @@ impl From<russh::Error> for Broken {
     }
 }
 
+/// A connection that the server accepted for us and wants to hand over.
+pub struct Incoming {
+    /// The channel, once accepted.
+    pub channel: Channel<Msg>,
+    /// Accepts or rejects it.
+    pub reply: ChannelOpenHandle,
+}
+
 /// Judges the server and reports the end of the session.
 pub(super) struct Gatekeeper {
     /// What is known of the server.
     pub(super) host_keys: Arc<HostKeys>,
     /// Told once why the session ended.
     pub(super) ended: Option<oneshot::Sender<String>>,
+    /// Where connections go that the server accepts for us; `None` unless it was asked to listen.
+    pub(super) incoming: Option<mpsc::Sender<Incoming>>,
 }
 
 impl Gatekeeper {
+    /// Never waits: the session stands still while this runs.
+    async fn hand_over(&self, channel: Channel<Msg>, reply: ChannelOpenHandle) -> Result<(), Broken> {
+        let Some(incoming) = &self.incoming else { return reject(reply).await };
+        if let Err(refused) = incoming.try_send(Incoming { channel, reply }) {
+            refused.into_inner().reply.reject(ChannelOpenFailure::ResourceShortage).await;
+        }
+        Ok(())
+    }
+
     async fn admit_new(&self, key: &russh::keys::PublicKey) -> Result<bool, Broken> {
         let (host_keys, offered) = (Arc::clone(&self.host_keys), key.clone());
         let recorded = tokio::task::spawn_blocking(move || host_keys.record(&offered)).await;
@@ -99,12 +118,9 @@ impl Handler for Gatekeeper {
         result
     }
 
-    // A server may open channels to its client for agent and X11 forwarding and for remote forwards. None was
-    // asked for, so each is rejected; russh accepts most of them by default.
-
     async fn server_channel_open_forwarded_tcpip(
         &mut self,
-        _: Channel<Msg>,
+        channel: Channel<Msg>,
         _: &str,
         _: u32,
         _: &str,
@@ -112,18 +128,21 @@ impl Handler for Gatekeeper {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Broken> {
-        reject(reply).await
+        self.hand_over(channel, reply).await
     }
 
     async fn server_channel_open_forwarded_streamlocal(
         &mut self,
-        _: Channel<Msg>,
+        channel: Channel<Msg>,
         _: &str,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Broken> {
-        reject(reply).await
+        self.hand_over(channel, reply).await
     }
+
+    // A server may also open channels to its client for agent and X11 forwarding. Neither was asked for, so each is
+    // rejected; russh accepts most of them by default.
 
     async fn server_channel_open_agent_forward(
         &mut self,

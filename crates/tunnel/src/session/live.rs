@@ -67,6 +67,19 @@ pub enum OpenError {
     Timeout,
 }
 
+/// Why the server does not listen for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenError {
+    /// Somebody listens there already.
+    Taken,
+    /// Nobody does, and still the server refuses.
+    Forbidden,
+    /// It refuses, and it can't be seen why.
+    Unclear,
+    /// The session ended meanwhile, or does not answer.
+    Lost,
+}
+
 /// Shuts the TCP connection when dropped, so that the session's task ends whatever state it is in: channels in use
 /// keep its own handle alive, and during a key exchange it doesn't look at it.
 pub(super) struct Cut(std::net::TcpStream);
@@ -108,6 +121,17 @@ impl Live {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(self: &Arc<Self>, limit: Duration) -> Result<Channel<Msg>, OpenError> {
+        let result = self.open_uncounted(limit).await;
+        match &result {
+            Ok(_) => self.note(FarEnd::Answers),
+            Err(OpenError::Refused) => self.note(FarEnd::Refuses),
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// As [`Live::open`], but says nothing of the far end.
+    async fn open_uncounted(self: &Arc<Self>, limit: Duration) -> Result<Channel<Msg>, OpenError> {
         // A task of its own: an open that is given up must still be answered with a close, or the server would hold
         // the connection to the service for ever.
         let (done, opened) = oneshot::channel();
@@ -117,20 +141,11 @@ impl Live {
                 let _ = unwanted.close().await;
             }
         });
-        let result = match timeout(limit, opened).await {
+        match timeout(limit, opened).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(OpenError::Lost),
             Err(_) => Err(OpenError::Timeout),
-        };
-        let seen = match &result {
-            Ok(_) => Some(FarEnd::Answers),
-            Err(OpenError::Refused) => Some(FarEnd::Refuses),
-            Err(_) => None,
-        };
-        if let Some(seen) = seen {
-            self.far_end.send_if_modified(|known| std::mem::replace(known, seen) != seen);
         }
-        result
     }
 
     async fn open_now(&self) -> Result<Channel<Msg>, OpenError> {
@@ -155,6 +170,68 @@ impl Live {
             }
         }
         Err(OpenError::Forbidden)
+    }
+
+    /// Notes what is known of the far end.
+    pub fn note(&self, seen: FarEnd) {
+        self.far_end.send_if_modified(|known| std::mem::replace(known, seen) != seen);
+    }
+
+    /// Asks the server to listen on its end, for a tunnel in reverse.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub async fn listen(self: &Arc<Self>, limit: Duration) -> Result<(), ListenError> {
+        match timeout(limit, self.ask_to_listen()).await {
+            Err(_) => return Err(ListenError::Lost),
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(russh::Error::RequestDenied)) => {}
+            Ok(Err(_)) => return Err(ListenError::Lost),
+        }
+        let dialled = self.open_uncounted(limit).await;
+        Err(match (dialled, &self.remote) {
+            (Ok(channel), _) => {
+                let _ = channel.close().await;
+                ListenError::Taken
+            }
+            (Err(OpenError::Refused), Remote::Port(_)) => ListenError::Forbidden,
+            (Err(OpenError::Lost), _) => ListenError::Lost,
+            // The file of a dead session may be in the way, or this way is forbidden too.
+            (Err(_), _) => ListenError::Unclear,
+        })
+    }
+
+    async fn ask_to_listen(&self) -> Result<(), russh::Error> {
+        let port = match &self.remote {
+            Remote::Socket(path) => return self.handle.streamlocal_forward(path.clone()).await,
+            Remote::Port(port) => u32::from(*port),
+        };
+        // `permitlisten` compares names literally, as `permitopen` does.
+        for name in LOOPBACKS {
+            match self.handle.tcpip_forward(name, port).await {
+                Ok(_) => return Ok(()),
+                Err(russh::Error::RequestDenied) => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Err(russh::Error::RequestDenied)
+    }
+
+    /// Asks the server to listen no longer; connections that it has handed over go on.
+    pub async fn listen_no_longer(&self) {
+        let ask = async {
+            match &self.remote {
+                Remote::Socket(path) => {
+                    let _ = self.handle.cancel_streamlocal_forward(path.clone()).await;
+                }
+                Remote::Port(port) => {
+                    for name in LOOPBACKS {
+                        let _ = self.handle.cancel_tcpip_forward(name, u32::from(*port)).await;
+                    }
+                }
+            }
+        };
+        let _ = timeout(GOODBYE, ask).await;
     }
 
     /// Says goodbye and ends the session, channels in use included.

@@ -11,6 +11,7 @@
 //! | [`live`] | one established session: opens channels |
 //! | [`fault`] | why there is none, in words |
 //! | `connect`, `dial`, `gatekeeper` | one attempt: TCP, SSH, who the server is |
+//! | `listen` | in reverse: the server listens for us |
 //!
 //! [`keep_up`] never gives up: whatever a person must mend can be mended while it runs, because the key and host key
 //! files are read again before every attempt.
@@ -20,21 +21,26 @@ mod dial;
 pub mod fault;
 mod gatekeeper;
 pub mod link;
+mod listen;
 pub mod live;
+
+pub use gatekeeper::Incoming;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use interlink_transport::Stream;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::{Backoff, Pace};
-use crate::config::Settings;
+use crate::config::{Direction, Settings};
 use crate::credentials::Credentials;
 use fault::Fault;
 use link::Link;
+use listen::{Listening, listen};
 use live::{FarEnd, Live};
 
 /// A session that lasted this long was a good one: the next fault starts with quick retries again.
@@ -48,6 +54,7 @@ pub async fn keep_up(
     settings: &Settings,
     mut credentials: Credentials,
     link: &watch::Sender<Link>,
+    incoming: Option<mpsc::Sender<Incoming>>,
     mut reload: watch::Receiver<u64>,
     shutdown: &CancellationToken,
 ) {
@@ -56,24 +63,37 @@ pub async fn keep_up(
     loop {
         let attempt = async {
             credentials.refresh().await;
-            connect::connect(settings, credentials.identity(), credentials.host_keys()).await
+            connect::connect(settings, credentials.identity(), credentials.host_keys(), incoming.clone()).await
         };
         let connected = tokio::select! {
             connected = attempt => connected,
             () = shutdown.cancelled() => return,
         };
         let fault = match connected {
-            Ok((live, end)) => {
-                down_since = None;
-                let began = Instant::now();
-                link.send_replace(Link::Up(Arc::clone(&live)));
-                let Some(why) = watch_over(settings, &live, end, &mut credentials, &mut reload, shutdown).await else {
-                    return;
+            Ok((live, mut end)) => {
+                let listening = match settings.forward.direction {
+                    Direction::Forward => Listening::Yes,
+                    Direction::Reverse => listen(settings, &live, &mut end, &mut reload, link, shutdown).await,
                 };
-                if began.elapsed() >= SETTLED {
-                    backoff.reset();
+                match listening {
+                    Listening::Yes => {
+                        down_since = None;
+                        let began = Instant::now();
+                        link.send_replace(Link::Up(Arc::clone(&live)));
+                        let ended = watch_over(settings, &live, end, &mut credentials, &mut reload, shutdown).await;
+                        let Some(why) = ended else { return };
+                        if began.elapsed() >= SETTLED {
+                            backoff.reset();
+                        }
+                        Fault::lost(&settings.server, &why)
+                    }
+                    Listening::No(fault) => {
+                        live.close().await;
+                        fault
+                    }
+                    Listening::Ended(why) => Fault::lost(&settings.server, &why),
+                    Listening::Stopped => return live.close().await,
                 }
-                Fault::lost(&settings.server, &why)
             }
             Err(fault) => fault,
         };
@@ -105,21 +125,37 @@ async fn watch_over(
     shutdown: &CancellationToken,
 ) -> Option<String> {
     let far_end = live.far_end();
+    // A forward's was asked when it came up.
+    let mut asked = settings.forward.direction == Direction::Forward;
     loop {
         let ask_again = async {
-            sleep(ASK_AGAIN).await;
-            if *far_end.borrow() == FarEnd::Refuses
-                && let Ok(probe) = live.open(settings.connect_timeout).await
-            {
-                let _ = probe.close().await;
+            sleep(if asked { ASK_AGAIN } else { Duration::ZERO }).await;
+            if !asked || *far_end.borrow() == FarEnd::Refuses {
+                probe(settings, live).await;
             }
         };
         tokio::select! {
             why = &mut end => return Some(why.unwrap_or_else(|_| "its task ended".into())),
             () = reloaded(reload) => credentials.reload().await,
-            () = ask_again => {}
+            () = ask_again => asked = true,
             () = shutdown.cancelled() => return None,
         }
+    }
+}
+
+/// Asks whether the service behind the tunnel takes connections; the answer is noted in `live`.
+async fn probe(settings: &Settings, live: &Arc<Live>) {
+    match settings.forward.direction {
+        Direction::Forward => {
+            if let Ok(probe) = live.open(settings.connect_timeout).await {
+                let _ = probe.close().await;
+            }
+        }
+        Direction::Reverse => match timeout(settings.connect_timeout, Stream::connect(&settings.forward.local)).await {
+            Ok(Ok(_)) => live.note(FarEnd::Answers),
+            Ok(Err(_)) => live.note(FarEnd::Refuses),
+            Err(_) => {}
+        },
     }
 }
 

@@ -3,4 +3,5 @@
 mod forwarding;
 mod outages;
 mod refusals;
+mod reverse;
 mod rig;

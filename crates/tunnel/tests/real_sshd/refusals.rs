@@ -158,7 +158,13 @@ async fn a_path_in_use_names_its_owner_and_the_ways_out() {
     .concat();
     let (code, log) = run(&TestDir::new(), flags).await;
     assert_eq!(code, Some(78));
-    for part in [&format!("process {}", tunnel.daemon.pid()), "plugin.sock", "in reverse"] {
+    for part in [
+        &format!("ssh-tunnel (process {})", tunnel.daemon.pid()),
+        &*tunnel.dir.join("t.sock").to_string_lossy(),
+        "plugin.sock",
+        "-lsock",
+        "-reverse",
+    ] {
         assert!(log.contains(part), "{part}: {log}");
     }
     assert!(tunnel.daemon.is_running());
