@@ -40,6 +40,8 @@ pub struct File {
     pub kubelet_cert_file: String,
     #[serde(deserialize_with = "null_default")]
     pub kubelet_key_file: String,
+    #[serde(rename = "DisableCSR", deserialize_with = "null_default")]
+    pub disable_csr: bool,
     #[serde(rename = "ClientCAFile", deserialize_with = "null_default")]
     pub client_ca_file: String,
     #[serde(deserialize_with = "null_default")]

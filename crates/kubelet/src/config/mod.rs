@@ -63,6 +63,8 @@ pub struct Config {
     pub listen: (String, u16),
     /// The node's address, where it was given.
     pub pod_ip: Option<IpAddr>,
+    /// Whether the kubelet API should have a certificate signed by the cluster (`DisableCSR: false`).
+    pub csr_wanted: bool,
     /// Certificate and key of the kubelet API.
     pub serving: Option<(PathBuf, PathBuf)>,
     /// The CA of the kubelet API's clients.
@@ -155,6 +157,7 @@ pub fn resolve(flags: &Flags, env: impl Fn(&str) -> Option<String>, file: &File)
         job_script_builder_url: file.job_script_builder_url.clone(),
         listen,
         pod_ip,
+        csr_wanted: !file.disable_csr,
         serving,
         client_ca_file: file_at(&file.client_ca_file),
         warnings,

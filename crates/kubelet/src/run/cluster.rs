@@ -24,7 +24,7 @@ use crate::kubernetes::watch::WatchSource;
 use crate::kubernetes::{Kube, KubeError, connect};
 use crate::node::keeper::Keeper;
 use crate::node::{NodeSpec, lease};
-use crate::server::{Access, Serving, SubjectAccessReviews, Tls, serve_tls};
+use crate::server::{Access, Serving, SubjectAccessReviews, Tls, serve_tls, warn_at_start};
 
 /// How long the first ping is waited for, so that a node that works is never shown as one that doesn't.
 const FIRST_PING: Duration = Duration::from_secs(5);
@@ -128,7 +128,8 @@ async fn kubelet_api(
         .await
         .map_err(|e| Failure::config(format!("KUBELET_URL and KUBELET_PORT: {e}")))?;
     let access = Access::new(Some(Arc::new(SubjectAccessReviews::new(client.clone(), &config.node))));
-    tracing::info!(listen = %listener.endpoint(), "{}", Access::NOTICE);
+    tracing::info!(listen = %listener.endpoint(), "the kubelet API is served");
+    warn_at_start(config.serving.is_none() && config.csr_wanted);
     let (router, shutdown) = (frame.kubelet_api(), frame.signals.shutdown.clone());
     tasks.spawn(serve_tls(listener, tls.clone(), access, router, shutdown, DRAIN));
     Ok(tls)

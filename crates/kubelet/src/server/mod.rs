@@ -33,12 +33,11 @@ pub use routes::{KubeletApi, router};
 pub use subject::Subject;
 pub use tls::{Tls, serve_tls};
 
-/// Tells the operator, once at the start, what this server does otherwise than a real kubelet's.
-///
-/// `csr_wanted` is the configuration's wish for a certificate signed by the cluster (`DisableCSR: false`).
-pub fn warn_at_start(serving: &Serving, csr_wanted: bool) {
+/// Tells the operator, once at the start, what this server does otherwise than a real kubelet's. `csr_missing`: the
+/// configuration wants a certificate signed by the cluster, and there is only one of our own.
+pub fn warn_at_start(csr_missing: bool) {
     tracing::warn!("{}", Access::NOTICE);
-    if csr_wanted && matches!(serving, Serving::SelfSigned { .. }) {
+    if csr_missing {
         tracing::warn!(
             "this version makes no certificate signing requests: the kubelet API shows a certificate of its own, which an \
              API server with --kubelet-certificate-authority refuses; set KubeletCertFile and KubeletKeyFile, or \

@@ -194,7 +194,8 @@ impl Teller {
             Some(Told::Applied(known)) if known == pod => return None,
             _ => {}
         }
-        let now = Timestamp::now().to_string();
+        // Kubernetes' times have whole seconds.
+        let now = format!("{:.0}", Timestamp::now());
         let kept = self.records.put(uid, |record| {
             Some(record.unwrap_or_else(|| {
                 let mut pod = pod.clone();
