@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use interlink_daemon::{Failure, VERSION};
 use interlink_supervisor::durable;
@@ -15,6 +16,10 @@ use super::record::has_no_locks;
 
 /// How many start counts fit before a pod's sequence would leave what JSON numbers carry exactly.
 const EPOCH_SHIFT: u32 = 32;
+
+/// A predecessor that was killed may leave its lock for a moment with a child that has not yet become its program.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// The root of all job directories, held by this process.
 #[derive(Debug)]
@@ -197,7 +202,15 @@ fn lock(path: &Path) -> Result<File, Failure> {
     let file = File::options().read(true).write(true).create(true).truncate(false).open(&name);
     let file =
         file.map_err(|e| Failure::config(format!("DataRootFolder {}: can't write to it: {e}", path.display())))?;
-    match file.try_lock() {
+    let mut tried = file.try_lock();
+    for _ in 0..LOCK_TRIES {
+        if !matches!(tried, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(LOCK_PAUSE);
+        tried = file.try_lock();
+    }
+    match tried {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Failure::config(format!(
             "DataRootFolder {} is used by another interlink-plugin, maybe on another host; stop it, or choose another directory",

@@ -105,7 +105,7 @@ impl Plugin {
                 (facts.record.as_ref().map(|record| record.state), facts.deletion)
             };
             let grace = deletion.and_then(|d| d.grace_seconds).unwrap_or(pod.grace_seconds);
-            let patience = (Duration::from_secs(grace) + MARGIN).saturating_sub(begun.elapsed());
+            let patience = Duration::from_secs(grace).saturating_add(MARGIN).saturating_sub(begun.elapsed());
             let softly = match state {
                 Some(JobState::Ended(_)) => return,
                 Some(JobState::Running | JobState::Completing) => !patience.is_zero(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use interlink_supervisor::durable;
-use interlink_wire::JobId;
+use interlink_wire::{HopStatus, JobId};
 use jiff::Timestamp;
 
 use super::Plugin;
@@ -64,15 +64,21 @@ impl Plugin {
                 pause = FIRST_PAUSE;
                 continue;
             };
-            tracing::warn!(uid = %pod.uid, seconds = pause.as_secs(), "{obstacle}; trying again");
-            if pod.facts().obstacle.as_ref() != Some(&obstacle) {
-                pod.learn(|facts| facts.obstacle = Some(obstacle));
-            }
+            self.hindered(pod, obstacle);
             // Jitter, so that a thousand pods don't ask a scheduler that comes back all at once.
             let jittered = pause.mul_f64(rand::random_range(0.75..1.25));
             let _ = tokio::time::timeout(jittered, pod.wake.notified()).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Notes what stands in the way; said once, however often it is tried.
+    fn hindered(&self, pod: &Pod, obstacle: String) {
+        if pod.facts().obstacle.as_ref() == Some(&obstacle) {
+            return;
+        }
+        tracing::warn!(uid = %pod.uid, "{obstacle}; it is tried again");
+        pod.learn(|facts| facts.obstacle = Some(obstacle));
     }
 
     /// Submits a pod, or finds the job that an earlier attempt made.
@@ -98,6 +104,11 @@ impl Plugin {
         // One that was deleted meanwhile is not submitted at all.
         if pod.facts().deletion.is_some() {
             return Ok(());
+        }
+        // The submitting command may wait for long; the status says for what.
+        let hop = self.health.borrow().clone();
+        if hop.state == HopStatus::Down {
+            self.hindered(pod, format!("{} can't be asked: {}", hop.hop, hop.cause));
         }
         match self.scheduler.submit(&pod.uid, &pod.dir, &lock).await {
             Ok(job) => {

@@ -239,7 +239,9 @@ pub fn time_limit(flags: &[Flag]) -> Option<u64> {
         (false, [m, s]) => (0, *m, *s),
         _ => return None,
     };
-    Some(((days.unwrap_or(0) * 24 + h) * 60 + m) * 60 + s)
+    let hours = days.unwrap_or(0).saturating_mul(24).saturating_add(h);
+    let minutes = hours.saturating_mul(60).saturating_add(m);
+    Some(minutes.saturating_mul(60).saturating_add(s))
 }
 
 #[cfg(test)]
@@ -327,6 +329,7 @@ mod tests {
         for (text, seconds) in cases {
             assert_eq!(time_limit(&[Flag::new("time", text)]), Some(seconds), "{text}");
         }
+        assert_eq!(time_limit(&[Flag::new("time", u64::MAX.to_string())]), Some(u64::MAX));
         for text in ["UNLIMITED", "1:2:3:4", "x"] {
             assert_eq!(time_limit(&[Flag::new("time", text)]), None, "{text}");
         }

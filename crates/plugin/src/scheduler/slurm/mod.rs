@@ -189,3 +189,37 @@ fn failed(command: &str, said: &Said) -> Unavailable {
         format!("{command}: {words}")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn foreign_output_never_does_harm(text in "(?s).{0,400}", bars in "([A-Z0-9:()\\[\\],. ]{0,8}\\|){0,12}\n?") {
+            for text in [&text, &bars] {
+                let _ = squeue::parse(text);
+                let _ = squeue::named(text, "a");
+                let _ = accounting::sacct(text, "1");
+                let _ = accounting::scontrol(text, "1");
+                let _ = sinfo::capacity(text);
+                let _ = states::exit(text);
+                let _ = answer::judge(&Said { code: Some(0), stdout: text.clone(), stderr: text.clone() });
+                let _ = answer::judge(&Said { code: Some(1), stdout: text.clone(), stderr: text.clone() });
+            }
+        }
+
+        #[test]
+        fn a_flag_that_is_let_through_is_one_line_of_the_script(text in "(?s)(-{1,2}[a-z\\-]{1,9}[= ]?.{0,20} ?){0,4}") {
+            for flag in flags::parse_text(&text).unwrap_or_default() {
+                let line = flag.directive();
+                prop_assert!(line.starts_with('-') && !line.contains(char::is_control), "{line:?}");
+                prop_assert_eq!(line.matches('"').count() % 2, 0);
+                let _ = flags::time_limit(std::slice::from_ref(&flag));
+                let _ = flags::gpus(std::slice::from_ref(&flag));
+            }
+        }
+    }
+}

@@ -16,9 +16,9 @@ pub fn capacity(text: &str) -> Option<Capacity> {
     }
     let up = nodes.values().filter(|(up, _)| *up).map(|(_, capacity)| capacity);
     Some(up.fold(Capacity::default(), |sum, node| Capacity {
-        cpus: sum.cpus + node.cpus,
-        memory_mib: sum.memory_mib + node.memory_mib,
-        gpus: sum.gpus + node.gpus,
+        cpus: sum.cpus.saturating_add(node.cpus),
+        memory_mib: sum.memory_mib.saturating_add(node.memory_mib),
+        gpus: sum.gpus.saturating_add(node.gpus),
     }))
 }
 
@@ -51,7 +51,9 @@ fn gpus(gres: &str) -> u64 {
         })
         .collect();
     let entries = plain.split(',').filter(|entry| entry.split(':').next() == Some("gpu"));
-    entries.map(|entry| entry.rsplit(':').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(1)).sum()
+    entries
+        .map(|entry| entry.rsplit(':').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(1))
+        .fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]
