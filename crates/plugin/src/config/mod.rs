@@ -1,7 +1,7 @@
 //! Configuration: the existing Slurm plugin's YAML, environment and flags, plus ours; judged before anything starts.
 //!
-//! - [`file`]: the keys as they are written.
-//! - [`judge`]: from keys, flags and environment to a [`Config`], or one sentence that says which key is wrong.
+//! - [`mod@file`]: the keys as they are written.
+//! - [`judge()`]: from keys, flags and environment to a [`Config`], or one sentence that says which key is wrong.
 //! - [`flavor`]: named sets of resources and flags.
 
 pub mod file;
