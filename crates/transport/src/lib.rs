@@ -8,11 +8,13 @@
 //! - [`listener`]: a listening socket that owns its file: private, one live owner, stale files removed.
 //! - [`stream`], [`peer`]: a connection of either kind, and who is at its other end.
 //! - [`server`]: HTTP/1.1 over a listener, with limits and a drain.
+//! - [`mux`]: many connections over one stream of bytes, such as a command's stdin and stdout.
 //! - [`client`]: a pooled HTTP/1.1 client that tells whether anything was sent.
 
 pub mod client;
 pub mod endpoint;
 pub mod listener;
+pub mod mux;
 pub mod peer;
 pub mod server;
 pub mod stream;
