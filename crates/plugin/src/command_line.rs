@@ -40,6 +40,12 @@ enum Role {
         #[arg(long)]
         detached: bool,
     },
+    /// Carry connections from stdin and stdout to the plugin's socket (started by ssh-tunnel -rexec)
+    DialStdio {
+        /// The plugin's socket; without it, where the configuration says
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+    },
     /// Start one container (started by the supervisor)
     #[command(hide = true)]
     Contain,
@@ -59,6 +65,11 @@ pub fn run() -> ExitCode {
                 errors_only: arguments.errorsonly,
             }),
         ),
+        Some(Role::DialStdio { socket }) => {
+            logs::init(logs::Level::Info);
+            let flags = Flags { config: arguments.config, ..Flags::default() };
+            interlink_daemon::run_on_one_thread("interlink-plugin", crate::dial_stdio::run(socket.as_deref(), &flags))
+        }
         Some(Role::Contain) => ExitCode::from(interlink_supervisor::contain()),
         Some(Role::Supervise { pod_dir, detached: true }) => {
             logs::init(logs::Level::Info);

@@ -13,10 +13,12 @@
 //! - [`scheduler`]: what runs jobs, behind one trait: this machine, or Slurm.
 //! - [`lifecycle`]: pods from create to delete.
 //! - [`logs`]: a container's output. [`http`]: the contract's calls.
+//! - [`dial_stdio`]: the far end of `ssh-tunnel -rexec`.
 //! - [`service`]: all of it together. [`command_line`]: what `main` does.
 
 pub mod command_line;
 pub mod config;
+pub mod dial_stdio;
 pub mod http;
 pub mod jobdir;
 pub mod lifecycle;

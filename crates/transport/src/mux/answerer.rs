@@ -58,7 +58,10 @@ async fn greeted<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<bool> {
     // With room for the end of the line of a terminal.
     for _ in 0..=LINE.len() + 1 {
         if io.read(&mut byte).await? == 0 {
-            return if greeting.words().is_empty() { Ok(false) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            if greeting.words().is_empty() {
+                return Ok(false);
+            }
+            break;
         }
         if greeting.feed(&byte).map_err(io::Error::other)?.is_some() {
             return Ok(true);
