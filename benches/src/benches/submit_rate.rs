@@ -90,9 +90,7 @@ async fn pods(site: &Site, round: usize) -> anyhow::Result<f64> {
     partition(site, "UP").await?;
     all_end_well(&client, &pods).await?;
     drained(site).await;
-    for pod in &pods {
-        call(&client, Method::POST, path::DELETE, serde_json::to_vec(pod)?).await.context("delete")?;
-    }
+    // Nothing is deleted: for minutes after, ext4 looks at every inode that became free before it makes a file.
     Ok(rate(took))
 }
 
