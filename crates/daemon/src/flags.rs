@@ -52,10 +52,9 @@ pub fn try_parse<T: CommandFactory + FromArgMatches>(args: impl IntoIterator<Ite
     })
 }
 
-/// clap's message without its usage block, on one line.
+/// clap's message without its tips and usage block, on one line.
 fn sentence(message: &str, name: &str) -> String {
-    let body = message.split("\n\nUsage:").next().unwrap_or(message);
-    let body = body.split("\n\nFor more information").next().unwrap_or(body);
+    let body = message.split("\n\n").next().unwrap_or(message);
     let line = body.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
     format!("{line}; see {name} --help")
 }
