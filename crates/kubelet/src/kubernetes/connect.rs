@@ -1,6 +1,6 @@
 //! Finding the API server, and the address by which it finds us.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use interlink_daemon::Failure;
@@ -38,8 +38,15 @@ pub async fn own_address(config: &Config) -> Option<IpAddr> {
     for address in addresses {
         found = found.or(route(address).await);
     }
-    found
+    match found {
+        // An API server on this machine refuses to call kubelets on loopback addresses; its own address will do.
+        Some(ip) if ip.is_loopback() => route(ELSEWHERE).await.or(found),
+        other => other,
+    }
 }
+
+/// An address that is nobody's (TEST-NET-2 of RFC 5737): the way to it is the default route.
+const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 9);
 
 async fn route(to: SocketAddr) -> Option<IpAddr> {
     let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
@@ -54,7 +61,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_own_address_is_the_one_of_the_route() {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 6443));
+        assert_eq!(route(loopback).await, Some(loopback.ip()));
         let config = Config::new("https://127.0.0.1:6443".parse().unwrap());
-        assert_eq!(own_address(&config).await, Some("127.0.0.1".parse().unwrap()));
+        let elsewhere = route(ELSEWHERE).await;
+        assert_eq!(own_address(&config).await, elsewhere.or(Some(loopback.ip())));
     }
 }

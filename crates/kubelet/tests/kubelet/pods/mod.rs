@@ -1,14 +1,12 @@
 //! The life of pods between a source and an interLink API server: what is sent, how often, and what is shown of it.
-#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests are tests
 
-#[path = "../scripted/mod.rs"]
-mod scripted;
 mod world;
 
 use std::time::Duration;
 
 use interlink_kubelet::source::PodEvent;
-use scripted::Create;
+
+use crate::scripted::Create;
 use serde_json::{Value, json};
 use world::{World, pod, uid};
 

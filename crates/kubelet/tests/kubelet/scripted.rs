@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 /// What happens to a create.
 #[derive(Debug, Clone)]
-#[allow(dead_code, reason = "each test program uses some")]
 pub(crate) enum Create {
     /// A job is made and its id answered.
     Accept,
@@ -63,7 +62,6 @@ impl Script {
     }
 
     /// Reports every job.
-    #[allow(dead_code, reason = "each test program uses some")]
     pub(crate) fn reveal(&mut self) {
         let unseen = std::mem::take(&mut self.unseen);
         self.jobs.extend(unseen);
