@@ -20,8 +20,9 @@ use crate::stream::Stream;
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An idle connection is closed before the peer (Go's servers: 120 s) may do so under a request.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// An idle connection is closed before the peer may do so under a request. The existing API server does it after 30 s, and
+/// kubelets ping every 30 s.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Idle connections kept per endpoint.
 const IDLE_CONNECTIONS: usize = 64;
@@ -131,10 +132,21 @@ impl Client {
     /// A client of `endpoint`; connects when used.
     #[must_use]
     pub fn new(endpoint: Endpoint) -> Self {
+        Self::with_idle(endpoint, IDLE_CONNECTIONS)
+    }
+
+    /// A client of `endpoint` that makes a new connection for every request, for requests whose fate must be known: a
+    /// pooled connection may just be dying, and then nobody could say whether the request arrived.
+    #[must_use]
+    pub fn unpooled(endpoint: Endpoint) -> Self {
+        Self::with_idle(endpoint, 0)
+    }
+
+    fn with_idle(endpoint: Endpoint, idle: usize) -> Self {
         let pool = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .pool_max_idle_per_host(idle)
             .build(Connector { endpoint: endpoint.clone() });
         Self { endpoint, pool }
     }

@@ -22,8 +22,9 @@ use crate::peer::Peer;
 /// Secrets is a few of these.
 pub const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
-/// A client that has not finished its headers by then is let go.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A client that has not finished the headers of its next request by then is let go. As this is also how long a
+/// connection may be idle, it is longer than clients keep one (Go's: 120 s): none must be closed under a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// How many connections are served at once; more wait in the backlog. Log followers hold one each.
 const CONNECTIONS: usize = 16_384;

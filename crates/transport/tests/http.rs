@@ -168,3 +168,65 @@ async fn words_that_are_not_http_get_400_and_harm_nobody() {
     let answer = Client::new(server.endpoint.clone()).send(Call::new(Method::POST, "/echo", "x")).await.unwrap();
     assert_eq!(answer.status, 200);
 }
+
+/// A peer that answers every request with 200 and tells how many connections it was asked over.
+fn counting(dir: &tempfile::TempDir) -> (Endpoint, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let path = dir.path().join("s.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let count = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+    let connections = count.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut request = [0; 1024];
+                while let Ok(1..) = stream.read(&mut request).await {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                }
+            });
+        }
+    });
+    (Endpoint::unix(&path).unwrap(), count)
+}
+
+async fn ask(client: &Client) {
+    let answer = client.send(Call::new(Method::GET, "/", "")).await.unwrap();
+    answer.bytes(10, Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_are_kept_unless_every_request_wants_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (endpoint, connections) = counting(&dir);
+    for (client, expected) in [(Client::new(endpoint.clone()), 1), (Client::unpooled(endpoint), 3)] {
+        let before = connections.load(std::sync::atomic::Ordering::Relaxed);
+        for _ in 0..3 {
+            ask(&client).await;
+        }
+        assert_eq!(connections.load(std::sync::atomic::Ordering::Relaxed) - before, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_not_used_when_an_existing_server_may_be_closing_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (endpoint, connections) = counting(&dir);
+    let client = Client::new(endpoint);
+    ask(&client).await;
+    tokio::time::sleep(Duration::from_secs(29)).await;
+    ask(&client).await;
+    assert_eq!(connections.load(std::sync::atomic::Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_outlasts_the_patience_of_every_known_client() {
+    let server = served(echo()).await;
+    let mut stream = tokio::net::UnixStream::connect(server.endpoint.socket().unwrap()).await.unwrap();
+    for _ in 0..2 {
+        stream.write_all(b"POST /echo HTTP/1.1\r\nhost: u\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
+        let mut answer = vec![0; 1024];
+        let read = stream.read(&mut answer).await.unwrap();
+        assert!(answer[..read].starts_with(b"HTTP/1.1 200 OK"), "{:?}", String::from_utf8_lossy(&answer[..read]));
+        tokio::time::sleep(Duration::from_secs(120)).await;
+    }
+}
