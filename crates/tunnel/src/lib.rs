@@ -5,7 +5,8 @@
 //!              (local socket)   one a connection      one, kept up for ever
 //! ```
 //!
-//! In reverse the server listens, and each of its connections is carried to a service on this machine.
+//! In reverse the server listens, and each of its connections is carried to a service on this machine. Where forwarding
+//! is forbidden, one command at the server carries them all over its stdin and stdout.
 //!
 //! | module | what |
 //! |---|---|

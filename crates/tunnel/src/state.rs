@@ -108,5 +108,9 @@ fn refused(settings: &Settings) -> (String, String) {
             format!("{path} on {host} can't be connected to: nothing listens there, or the server forbids it"),
             format!("start the service there, or correct -rsock; {SOCKET_OPTIONS}"),
         ),
+        Remote::Command(command) => (
+            format!("`{command}` on {host} can't reach the service's socket"),
+            "start the service there, or correct the socket that the command dials (--socket)".to_owned(),
+        ),
     }
 }

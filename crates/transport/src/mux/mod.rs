@@ -15,7 +15,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`greeting`] | the line that begins, found behind banners (pure) |
-//! | [`opener`] | the side that opens connections |
+//! | [`mod@opener`] | the side that opens connections |
 //! | [`answerer`] | the side that dials for them |
 //! | [`stream`] | one connection |
 //! | [`mod@carry`] | bytes both ways between a connection here and one over the stream |

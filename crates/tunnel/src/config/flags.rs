@@ -34,6 +34,9 @@ pub struct Flags {
     /// Unix socket on the server to carry connections to (with -reverse, from)
     #[arg(long, value_name = "PATH")]
     rsock: Option<String>,
+    /// Command on the server that carries the connections over its stdin and stdout, where forwarding is forbidden: "interlink-plugin dial-stdio"
+    #[arg(long, value_name = "COMMAND")]
+    rexec: Option<String>,
     /// The server listens, and its connections are carried to -lsock
     #[arg(long)]
     reverse: bool,
@@ -102,33 +105,8 @@ impl Flags {
         let user = required(self.user, "user", "alice")?;
         let key_file = required(self.keyfile, "keyfile", "~/.ssh/tunnel_key")?;
         let local = required(self.lsock, "lsock", "/run/interlink/plugin.sock")?;
-        let remote = match (present(self.rport), present(self.rsock)) {
-            (Some(_), Some(_)) => {
-                return Err(
-                    "-rport and -rsock exclude each other: give the one that the service behind the tunnel listens on"
-                        .into(),
-                );
-            }
-            (None, None) => {
-                return Err("-rport or -rsock is missing: give the TCP port (-rport 4000) or the Unix socket (-rsock /path) that the service behind the tunnel listens on".into());
-            }
-            (Some(port), None) => Remote::Port(parse_port("-rport", &port)?),
-            (None, Some(path)) => {
-                if path.len() > SOCKET_PATH_LIMIT {
-                    return Err(format!(
-                        "-rsock has {} bytes, but the path of a Unix socket has at most {SOCKET_PATH_LIMIT}: choose a shorter one",
-                        path.len()
-                    ));
-                }
-                if !path.starts_with('/') {
-                    return Err(format!(
-                        "-rsock {path} is not an absolute path: the server resolves it, and it expands no ~ and knows no working directory"
-                    ));
-                }
-                Remote::Socket(path)
-            }
-        };
         let direction = if self.reverse { Direction::Reverse } else { Direction::Forward };
+        let remote = far_end(present(self.rport), present(self.rsock), present(self.rexec), direction)?;
         let host_keys = match present(self.hostkeyfile) {
             Some(path) => Source::File(expand_tilde(&path)),
             None => Source::Records(records(env)?),
@@ -155,6 +133,32 @@ impl Flags {
             verbose: self.verbose,
             ignored,
         })
+    }
+}
+
+/// The one of the three that was given.
+fn far_end(
+    port: Option<String>,
+    socket: Option<String>,
+    command: Option<String>,
+    direction: Direction,
+) -> Result<Remote, String> {
+    match (port, socket, command) {
+        (Some(port), None, None) => Ok(Remote::Port(parse_port("-rport", &port)?)),
+        (None, Some(path), None) if path.len() > SOCKET_PATH_LIMIT => Err(format!(
+            "-rsock has {} bytes, but the path of a Unix socket has at most {SOCKET_PATH_LIMIT}: choose a shorter one",
+            path.len()
+        )),
+        (None, Some(path), None) if !path.starts_with('/') => Err(format!(
+            "-rsock {path} is not an absolute path: the server resolves it, and it expands no ~ and knows no working directory"
+        )),
+        (None, Some(path), None) => Ok(Remote::Socket(path)),
+        (None, None, Some(_)) if direction == Direction::Reverse => {
+            Err("-rexec and -reverse exclude each other: a command carries connections to the server only".into())
+        }
+        (None, None, Some(command)) => Ok(Remote::Command(command)),
+        (None, None, None) => Err("-rport or -rsock is missing: give the TCP port (-rport 4000) or the Unix socket (-rsock /path) that the service behind the tunnel listens on, or, where the server forbids forwarding, the command that carries the connections (-rexec \"interlink-plugin dial-stdio\")".into()),
+        _ => Err("-rport, -rsock and -rexec exclude each other: give the one that leads to the service behind the tunnel".into()),
     }
 }
 
@@ -338,6 +342,11 @@ mod tests {
             (vec![("-lsock", None)], "-lsock is missing"),
             (vec![("-rport", None)], "-rport or -rsock is missing"),
             (vec![("-rsock", Some("/p.sock"))], "exclude each other"),
+            (vec![("-rexec", Some("plugin dial-stdio"))], "exclude each other"),
+            (
+                vec![("-rport", None), ("-rexec", Some("plugin dial-stdio")), ("-reverse", Some("true"))],
+                "-rexec and -reverse exclude",
+            ),
             (vec![("-rport", Some("0"))], "a number from 1 to 65535"),
             (vec![("-rport", Some("http"))], "a number from 1 to 65535"),
             (vec![("-rport", None), ("-rsock", Some("~/p.sock"))], "absolute path"),

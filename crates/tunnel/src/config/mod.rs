@@ -101,6 +101,8 @@ pub enum Remote {
     Port(u16),
     /// A Unix socket on the server (`direct-streamlocal@openssh.com`, `streamlocal-forward@openssh.com`).
     Socket(String),
+    /// A command that carries all connections over its stdin and stdout (`interlink-plugin dial-stdio`).
+    Command(String),
 }
 
 impl Remote {
@@ -110,6 +112,7 @@ impl Remote {
         match self {
             Self::Port(_) => "-rport",
             Self::Socket(_) => "-rsock",
+            Self::Command(_) => "-rexec",
         }
     }
 }
@@ -119,6 +122,7 @@ impl fmt::Display for Remote {
         match self {
             Self::Port(port) => write!(f, "localhost:{port}"),
             Self::Socket(path) => f.write_str(path),
+            Self::Command(command) => write!(f, "`{command}`"),
         }
     }
 }

@@ -15,12 +15,13 @@ pub mod splice;
 
 use std::time::Duration;
 
-use interlink_transport::{Listener, Stream};
+use interlink_transport::{Listener, Stream, mux};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::session::conduit::Conduit;
 use crate::session::link::{Link, wait_for_up};
 use crate::session::live::OpenError;
 use splice::{End, splice};
@@ -72,10 +73,16 @@ async fn carry(stream: Stream, mut link: watch::Receiver<Link>, patience: Patien
             return;
         };
         match live.open(patience.open).await {
-            Ok(channel) => {
+            Ok(conduit) => {
                 // The session ends with its last user; a connection must not keep a dead one.
                 drop(live);
-                report(splice(stream, channel).await);
+                match conduit {
+                    Conduit::Channel(channel) => report(splice(stream, channel).await),
+                    Conduit::Mux(far) => {
+                        let end = mux::carry(stream, far).await;
+                        tracing::debug!(?end, "a connection ended");
+                    }
+                }
                 return;
             }
             // Nothing was sent: the next session serves it as well.

@@ -12,10 +12,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::dial::dial;
+use super::exec;
 use super::fault::Fault;
 use super::gatekeeper::{Broken, Gatekeeper, Incoming};
 use super::live::{Cut, Live, OpenError};
-use crate::config::{Direction, Settings};
+use crate::config::{Direction, Remote, Settings};
 use crate::hostkeys::HostKeys;
 use crate::identity::{Identity, rsa_hash};
 
@@ -62,13 +63,20 @@ pub(super) async fn connect(
         })?;
     timeout(limit, log_in(settings, identity, &mut handle)).await.map_err(|_| late("logging in"))??;
 
-    let live = Arc::new(Live::new(handle, peer, settings.forward.remote.clone(), link));
+    let (opener, end) = match &settings.forward.remote {
+        Remote::Command(command) => {
+            let (opener, end) = exec::start(settings, command, &handle, end).await?;
+            (Some(opener), end)
+        }
+        Remote::Port(_) | Remote::Socket(_) => (None, end),
+    };
+    let live = Arc::new(Live::new(handle, peer, settings.forward.remote.clone(), opener, link));
     if settings.forward.direction == Direction::Reverse {
         return Ok((live, end));
     }
     match live.open(limit).await {
         Ok(probe) => {
-            let _ = probe.close().await;
+            probe.close().await;
         }
         Err(OpenError::Forbidden) => {
             live.close().await;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use interlink_transport::mux;
 use russh::{AlgorithmKind, MethodSet};
 
 use crate::backoff::Pace;
@@ -20,6 +21,26 @@ pub struct Fault {
     pub remedy: String,
     /// How soon it is worth another attempt.
     pub pace: Pace,
+}
+
+/// What the command did instead of greeting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Silence {
+    /// It ended.
+    Ended {
+        /// Its exit status; none when a signal or the session ended it.
+        status: Option<u32>,
+        /// What it had printed.
+        said: String,
+    },
+    /// It prints and prints.
+    Talks(String),
+    /// It says nothing of use for too long.
+    Waits,
+    /// It is of another version.
+    Version(String),
+    /// The server does not start it.
+    Refused,
 }
 
 /// Everything in the server's configuration that decides about forwards to Unix sockets.
@@ -158,6 +179,7 @@ impl Fault {
             Remote::Socket(path) => {
                 Self::patient(format!("{server} forbids forwarding to the socket {path}"), SOCKET_OPTIONS)
             }
+            Remote::Command(_) => Self::no_session(server),
         }
     }
 
@@ -189,10 +211,61 @@ impl Fault {
                     listen_options(remote)
                 ),
             ),
-            (ListenError::Unclear | ListenError::Lost, Remote::Port(_)) => Self::eager(
+            (ListenError::Unclear | ListenError::Lost, Remote::Port(_) | Remote::Command(_)) => Self::eager(
                 format!("{server} does not listen on {remote}: it forbids that, or something else listens there"),
                 format!("it is asked for again; {}", listen_options(remote)),
             ),
+        }
+    }
+
+    /// The server runs no commands for us.
+    #[must_use]
+    pub fn no_session(server: &Server) -> Self {
+        Self::patient(
+            format!("{server} opens no session, so that no command can run there"),
+            "MaxSessions in its sshd_config must not be 0",
+        )
+    }
+
+    /// The command that should carry the connections does not say that it is one.
+    #[must_use]
+    pub fn no_greeting(settings: &Settings, command: &str, silence: &Silence) -> Self {
+        let Settings { server, user, .. } = settings;
+        let foreign = format!(
+            "something else may run in its place: a ForceCommand in the server's sshd_config (sshd -T -C user={user} shows the \
+             effective value) or the command= of the key in authorized_keys; if neither, try it there: {command} </dev/null \
+             prints {}",
+            mux::greeting::LINE
+        );
+        let quote = |said: &str| if said.is_empty() { String::new() } else { format!("; it said: {said}") };
+        match silence {
+            Silence::Ended { status: None, said } if said.is_empty() => {
+                Self::lost(server, &format!("before `{command}` began"))
+            }
+            Silence::Ended { status: Some(127), said } => Self::patient(
+                format!("`{command}` was not found on {server}{}", quote(said)),
+                format!("install it there, or give its full path; or {foreign}"),
+            ),
+            Silence::Ended { status, said } => {
+                let status = status.map_or_else(String::new, |status| format!(" with exit status {status}"));
+                Self::patient(
+                    format!("`{command}` on {server} ended{status} without carrying anything{}", quote(said)),
+                    foreign,
+                )
+            }
+            Silence::Talks(said) => Self::patient(
+                format!("what runs on {server} is not `{command}`, or not one that carries connections{}", quote(said)),
+                foreign,
+            ),
+            Silence::Waits => Self::patient(
+                format!("`{command}` on {server} runs but does not say that it carries connections"),
+                foreign,
+            ),
+            Silence::Version(version) => Self::patient(
+                format!("`{command}` on {server} speaks {version}, this program {}", mux::greeting::LINE),
+                "install the same release at both ends",
+            ),
+            Silence::Refused => Self::patient(format!("{server} refuses to run `{command}`"), foreign),
         }
     }
 
@@ -214,7 +287,7 @@ fn listen_options(remote: &Remote) -> String {
              or have localhost:{port} (sshd -T -C user=… shows the effective values); in authorized_keys, the key must not be \
              no-port-forwarding or restrict without port-forwarding, and its permitlisten must have localhost:{port}"
         ),
-        Remote::Socket(_) => "in the server's sshd_config, AllowStreamLocalForwarding must be yes or remote and \
+        Remote::Socket(_) | Remote::Command(_) => "in the server's sshd_config, AllowStreamLocalForwarding must be yes or remote and \
              DisableForwarding no (sshd -T -C user=… shows the effective values); in authorized_keys, the key must not be \
              no-port-forwarding or restrict without port-forwarding"
             .to_owned(),

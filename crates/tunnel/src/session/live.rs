@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use interlink_transport::mux::{self, Opener};
 use jiff::Timestamp;
-use russh::client::{Handle, Msg};
-use russh::{Channel, ChannelOpenFailure, Disconnect};
+use russh::client::Handle;
+use russh::{ChannelOpenFailure, Disconnect};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
+use super::conduit::Conduit;
 use super::gatekeeper::Gatekeeper;
 use crate::config::Remote;
 
@@ -29,6 +31,8 @@ pub struct Live {
     /// When it came up.
     pub since: Timestamp,
     remote: Remote,
+    /// Opens connections over the command, where one carries them.
+    opener: Option<Opener>,
     /// Index into [`LOOPBACKS`] of the name that was allowed last.
     loopback: AtomicU8,
     far_end: watch::Sender<FarEnd>,
@@ -98,12 +102,19 @@ impl Drop for Cut {
 }
 
 impl Live {
-    pub(super) fn new(handle: Handle<Gatekeeper>, peer: SocketAddr, remote: Remote, link: Cut) -> Self {
+    pub(super) fn new(
+        handle: Handle<Gatekeeper>,
+        peer: SocketAddr,
+        remote: Remote,
+        opener: Option<Opener>,
+        link: Cut,
+    ) -> Self {
         Self {
             handle,
             peer,
             since: Timestamp::now(),
             remote,
+            opener,
             loopback: AtomicU8::new(0),
             far_end: watch::Sender::new(FarEnd::Unknown),
             link,
@@ -116,11 +127,11 @@ impl Live {
         self.far_end.subscribe()
     }
 
-    /// Opens a channel to the far end.
+    /// Opens a way to the far end.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn open(self: &Arc<Self>, limit: Duration) -> Result<Channel<Msg>, OpenError> {
+    pub async fn open(self: &Arc<Self>, limit: Duration) -> Result<Conduit, OpenError> {
         let result = self.open_uncounted(limit).await;
         match &result {
             Ok(_) => self.note(FarEnd::Answers),
@@ -131,14 +142,14 @@ impl Live {
     }
 
     /// As [`Live::open`], but says nothing of the far end.
-    async fn open_uncounted(self: &Arc<Self>, limit: Duration) -> Result<Channel<Msg>, OpenError> {
+    async fn open_uncounted(self: &Arc<Self>, limit: Duration) -> Result<Conduit, OpenError> {
         // A task of its own: an open that is given up must still be answered with a close, or the server would hold
         // the connection to the service for ever.
         let (done, opened) = oneshot::channel();
         let live = Arc::clone(self);
         tokio::spawn(async move {
             if let Err(Ok(unwanted)) = done.send(live.open_now().await) {
-                let _ = unwanted.close().await;
+                unwanted.close().await;
             }
         });
         match timeout(limit, opened).await {
@@ -148,12 +159,24 @@ impl Live {
         }
     }
 
-    async fn open_now(&self) -> Result<Channel<Msg>, OpenError> {
+    async fn open_now(&self) -> Result<Conduit, OpenError> {
+        if let Some(opener) = &self.opener {
+            return opener.open().await.map(Conduit::Mux).map_err(|err| match err {
+                mux::OpenError::Refused(why) => {
+                    tracing::debug!("the far end: {why}");
+                    OpenError::Refused
+                }
+                mux::OpenError::Lost => OpenError::Lost,
+            });
+        }
         let port = match &self.remote {
             Remote::Socket(path) => {
-                return self.handle.channel_open_direct_streamlocal(path.clone()).await.map_err(|e| explain(&e));
+                let opened = self.handle.channel_open_direct_streamlocal(path.clone()).await;
+                return opened.map(Conduit::Channel).map_err(|e| explain(&e));
             }
             Remote::Port(port) => u32::from(*port),
+            // Its opener comes with it.
+            Remote::Command(_) => return Err(OpenError::Lost),
         };
         let first = self.loopback.load(Ordering::Relaxed);
         for index in [first, 1 - first] {
@@ -161,7 +184,7 @@ impl Live {
             match self.handle.channel_open_direct_tcpip(name, port, "127.0.0.1", 0).await {
                 Ok(channel) => {
                     self.loopback.store(index, Ordering::Relaxed);
-                    return Ok(channel);
+                    return Ok(Conduit::Channel(channel));
                 }
                 Err(err) => match explain(&err) {
                     OpenError::Forbidden => {}
@@ -191,7 +214,7 @@ impl Live {
         let dialled = self.open_uncounted(limit).await;
         Err(match (dialled, &self.remote) {
             (Ok(channel), _) => {
-                let _ = channel.close().await;
+                channel.close().await;
                 ListenError::Taken
             }
             (Err(OpenError::Refused), Remote::Port(_)) => ListenError::Forbidden,
@@ -205,6 +228,7 @@ impl Live {
         let port = match &self.remote {
             Remote::Socket(path) => return self.handle.streamlocal_forward(path.clone()).await,
             Remote::Port(port) => u32::from(*port),
+            Remote::Command(_) => return Err(russh::Error::RequestDenied),
         };
         // `permitlisten` compares names literally, as `permitopen` does.
         for name in LOOPBACKS {
@@ -229,6 +253,7 @@ impl Live {
                         let _ = self.handle.cancel_tcpip_forward(name, u32::from(*port)).await;
                     }
                 }
+                Remote::Command(_) => {}
             }
         };
         let _ = timeout(GOODBYE, ask).await;

@@ -12,12 +12,16 @@
 //! | [`fault`] | why there is none, in words |
 //! | `connect`, `dial`, `gatekeeper` | one attempt: TCP, SSH, who the server is |
 //! | `listen` | in reverse: the server listens for us |
+//! | `exec` | one command at the server that carries all connections |
+//! | [`conduit`] | what carries one connection |
 //!
 //! [`keep_up`] never gives up: whatever a person must mend can be mended while it runs, because the key and host key
 //! files are read again before every attempt.
 
+pub mod conduit;
 mod connect;
 mod dial;
+mod exec;
 pub mod fault;
 mod gatekeeper;
 pub mod link;
@@ -148,7 +152,7 @@ async fn probe(settings: &Settings, live: &Arc<Live>) {
     match settings.forward.direction {
         Direction::Forward => {
             if let Ok(probe) = live.open(settings.connect_timeout).await {
-                let _ = probe.close().await;
+                probe.close().await;
             }
         }
         Direction::Reverse => match timeout(settings.connect_timeout, Stream::connect(&settings.forward.local)).await {

@@ -4,4 +4,5 @@ mod forwarding;
 mod outages;
 mod refusals;
 mod reverse;
+mod rexec;
 mod rig;
