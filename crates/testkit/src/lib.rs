@@ -1,4 +1,4 @@
-//! Real peers for tests and benchmarks: a Kubernetes control plane, Slurm clusters, SSH servers.
+//! Real peers for tests and benchmarks: a Kubernetes control plane, Slurm clusters, SSH servers, systemd.
 //!
 //! Nothing here imitates: what a test talks to is the program that a site runs, started on loopback with
 //! private directories and ports, so that many tests run side by side.
@@ -8,6 +8,7 @@
 //! | [`kubernetes`] | etcd, kube-apiserver, kube-controller-manager, kube-scheduler; `kubectl`; Nodes that stay Ready |
 //! | [`slurm`] | munged, slurmctld, any number of slurmd |
 //! | [`sshd`] | OpenSSH's server with keys and configuration of the test's choice |
+//! | [`systemd`] | a systemd that is PID 1 of its own namespaces, with the units of the test |
 //! | [`process`] | any other program, above all the ones under test |
 //! | [`binaries`] | where the programs under test are |
 //! | [`dirs`], [`ports`], [`users`] | a directory, a port, an unprivileged account that belong to one test |
@@ -29,5 +30,6 @@ pub mod ports;
 pub mod process;
 pub mod slurm;
 pub mod sshd;
+pub mod systemd;
 pub mod users;
 pub mod wait;
