@@ -18,6 +18,8 @@ use crate::kubernetes::api::{Kube, KubeError, Merge};
 const LOOK: Duration = Duration::from_secs(20);
 /// Without news the status is written so often; the real kubelet's `nodeStatusReportFrequency`.
 const REPORT: Duration = Duration::from_secs(300);
+/// A ping answer with other words and nothing else that is new is written so often.
+const REPORT_ANSWER: Duration = Duration::from_secs(60);
 /// After a failure.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -28,7 +30,7 @@ pub struct Keeper {
     spec: watch::Receiver<NodeSpec>,
     health: watch::Receiver<Health>,
     uid: watch::Sender<String>,
-    written: Option<(Value, Instant)>,
+    written: Option<((Value, String), Instant)>,
     /// Taints can't be patched within the existing chart's rights; that is found out once.
     no_taints: bool,
     problems: Vec<String>,
@@ -111,7 +113,9 @@ impl Keeper {
         }
         let patch = spec.patch(&current, &health, Timestamp::now());
         let news = essence(&patch);
-        let due = self.written.as_ref().is_none_or(|(was, when)| *was != news || when.elapsed() >= REPORT);
+        let due = self.written.as_ref().is_none_or(|((status, answer), when)| {
+            *status != news.0 || (*answer != news.1 && when.elapsed() >= REPORT_ANSWER) || when.elapsed() >= REPORT
+        });
         if due {
             current = self.kube.patch(&format!("{path}/status"), Merge::Strategic, &patch).await?;
             self.written = Some((news, Instant::now()));

@@ -142,16 +142,18 @@ pub fn is_virtual(node: &Value) -> bool {
     label.is_some() || provider.is_some_and(|p| p.starts_with("external:///"))
 }
 
-/// `patch` without what changes by itself, to see whether there is news.
+/// `patch` without what changes by itself, to see whether there is news; and the ping answer, which changes often.
 #[must_use]
-pub fn essence(patch: &Value) -> Value {
+pub fn essence(patch: &Value) -> (Value, String) {
     let mut essence = patch.clone();
+    let annotations = essence.get_mut("metadata").and_then(|m| m.get_mut("annotations")?.as_object_mut());
+    let answer = annotations.and_then(|a| a.remove(PING_RESPONSE)).and_then(|a| a.as_str().map(str::to_owned));
     let conditions = essence.get_mut("status").and_then(|s| s.get_mut("conditions")).and_then(Value::as_array_mut);
     for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
         condition.remove("lastHeartbeatTime");
         condition.remove("lastTransitionTime");
     }
-    essence
+    (essence, answer.unwrap_or_default())
 }
 
 #[cfg(test)]

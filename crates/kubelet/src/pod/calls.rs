@@ -195,9 +195,11 @@ impl Worker {
         self.remote.succeeded();
         if pod.ending == Ending::NotAsked {
             tracing::info!(pod = %named(pod), uid = %self.uid, jid = %pod.job, "told the remote side to end it");
-            self.context
-                .store
-                .event(&pod.object, Note::normal("Killing", "the remote side has been told to end the pod"));
+            if !pod.is_finished() {
+                self.context
+                    .store
+                    .event(&pod.object, Note::normal("Killing", "the remote side has been told to end the pod"));
+            }
         }
         self.context.table.update(&self.uid, |p| {
             p.ending = ending;

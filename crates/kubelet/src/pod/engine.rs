@@ -89,12 +89,13 @@ fn vanish(context: &Context, uid: &PodUid) {
 
 /// How far the submission of a pod has come that is seen for the first time by this process, and its job id.
 ///
-/// The annotation says that it was accepted. Where it is missing, the status tells whether an earlier process was about to
-/// send the pod; if not, it was never sent.
+/// The status tells whether an earlier process was about to send the pod; if it says nothing, it was never sent. Then an
+/// annotation with a job id is another pod's, copied together with its manifest.
 fn first_sight(pod: &Object) -> (Submission, String) {
     let finished = matches!(pod.phase(), "Succeeded" | "Failed");
     let submission = match pod.annotation("JobID") {
-        Some(job) => return (Submission::Accepted, job.to_owned()),
+        Some(job) if finished || status::is_shown(pod) => return (Submission::Accepted, job.to_owned()),
+        Some(_) => Submission::Unsent,
         None if finished || status::was_submitted(pod) => Submission::Accepted,
         None if status::was_being_submitted(pod) => Submission::Unknown,
         None => Submission::Unsent,
@@ -125,7 +126,9 @@ mod tests {
                 Submission::Accepted,
                 "",
             ),
-            (json!({"JobID": "42"}), json!({"phase": "Pending"}), Submission::Accepted, "42"),
+            (json!({"JobID": "42"}), waiting("Submitted"), Submission::Accepted, "42"),
+            (json!({"JobID": "42"}), json!({"phase": "Failed"}), Submission::Accepted, "42"),
+            (json!({"JobID": "42"}), json!({"phase": "Pending"}), Submission::Unsent, ""),
             (json!({"JobID": ""}), waiting("Submitting"), Submission::Accepted, ""),
         ];
         for (annotations, status, submission, job) in cases {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use interlink_wire::PodUid;
+use interlink_wire::{HopState, PodUid};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
@@ -18,7 +18,7 @@ use super::backoff::Backoff;
 use super::decide::{Action, Facts, decide};
 use super::status;
 use crate::health::Health;
-use crate::interlink::Client;
+use crate::interlink::{Capabilities, Client};
 use crate::pod_table::{KnownPod, PodTable, Submission};
 use crate::resolve::{Objects, ResolveSettings};
 use crate::source::{Note, Store, StoreError};
@@ -86,7 +86,7 @@ pub(super) async fn work(context: Arc<Context>, uid: PodUid, shutdown: Cancellat
         recorded,
     };
     while !shutdown.is_cancelled() {
-        health.borrow_and_update();
+        let seen = outlook(&health.borrow_and_update());
         let Some(until) = worker.step().await else { return };
         let sleep = async {
             match until {
@@ -98,9 +98,15 @@ pub(super) async fn work(context: Arc<Context>, uid: PodUid, shutdown: Cancellat
             () = shutdown.cancelled() => {}
             () = wake.notified() => {}
             () = sleep => {}
-            changed = health.changed() => if changed.is_err() { return },
+            // Most pings change words only; thousands of pods need not look up for that.
+            changed = health.wait_for(|now| outlook(now) != seen) => if changed.is_err() { return },
         }
     }
+}
+
+/// What of the chain's health matters for a pod.
+fn outlook(health: &Health) -> (bool, Capabilities, HopState) {
+    (health.reachable, health.capabilities, health.chain.clone())
 }
 
 /// The task of one pod. Its calls are in [`super::calls`].
@@ -238,7 +244,7 @@ impl Worker {
                 let said = wanted
                     .get("message")
                     .and_then(Value::as_str)
-                    .unwrap_or("a container ended with an error; see its state");
+                    .map_or_else(|| status::failure(wanted), str::to_owned);
                 self.context.store.event(&pod.object, Note::warning("Failed", said));
             }
             _ => {}

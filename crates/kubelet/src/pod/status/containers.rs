@@ -242,3 +242,7 @@ pub(super) fn any_waiting(object: &Object, reasons: &[&str]) -> bool {
 pub(super) fn any_started(object: &Object) -> bool {
     states(object).any(|s| s.get("running").is_some() || s.get("terminated").is_some())
 }
+
+pub(super) fn any(object: &Object) -> bool {
+    states(object).next().is_some()
+}

@@ -140,6 +140,26 @@ fn forced_end(pod: &KnownPod) -> Option<ForcedEnd> {
     }
 }
 
+/// Which container of a failed pod failed, and how: one sentence.
+#[must_use]
+pub fn failure(status: &Value) -> String {
+    let lists = ["initContainerStatuses", "containerStatuses"].into_iter();
+    let mut all = lists.filter_map(|list| status.get(list)?.as_array()).flatten();
+    let ended = |c: &Value| c.get("state").and_then(|s| s.get("terminated")).cloned();
+    let failed = all.find_map(|c| ended(c).filter(|t| t.get("exitCode") != Some(&json!(0))).map(|t| (c, t)));
+    let Some((container, end)) = failed else { return "the pod failed".to_owned() };
+    let text = |of: &Value, key: &str| of.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let code = end.get("exitCode").map(ToString::to_string).unwrap_or_default();
+    let mut sentence = format!("container {} ended with exit code {code}", text(container, "name"));
+    for (before, key, after) in [(" (", "reason", ")"), (": ", "message", "")] {
+        let word = text(&end, key);
+        if !word.is_empty() {
+            sentence += &format!("{before}{word}{after}");
+        }
+    }
+    sentence
+}
+
 /// What is said of a job that is gone.
 #[must_use]
 pub fn lost_sentence(job: &str) -> String {
@@ -224,4 +244,10 @@ pub fn was_being_submitted(object: &Object) -> bool {
 #[must_use]
 pub fn was_submitted(object: &Object) -> bool {
     containers::any_waiting(object, &["Submitted"]) || containers::any_started(object)
+}
+
+/// Whether the status that the source has says anything of containers.
+#[must_use]
+pub fn is_shown(object: &Object) -> bool {
+    containers::any(object)
 }

@@ -150,6 +150,7 @@ fn the_plugins_reasons_survive() {
     let status = show(&after(known(two(), Value::Null), told));
     assert_eq!(status["containerStatuses"][0]["state"]["terminated"]["reason"], "OOMKilled");
     assert_eq!(status["containerStatuses"][1]["state"]["terminated"]["reason"], "Completed");
+    assert_eq!(failure(&status), "container a ended with exit code 137 (OOMKilled): memory");
     assert_eq!(condition(&status, "Ready")["reason"], "PodFailed");
     assert_eq!(condition(&status, "ContainersReady")["reason"], "PodFailed");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use interlink_testkit::kubernetes::Options;
 use nix::sys::signal::Signal;
 use serde_json::json;
-use site::{NODE, Site, pod, tolerating};
+use site::{FIRST, NODE, Site, pod, tolerating};
 
 #[tokio::test]
 async fn a_node_joins_runs_pods_and_comes_back() {
@@ -15,6 +15,7 @@ async fn a_node_joins_runs_pods_and_comes_back() {
     the_node_is_what_it_should_be(&site).await;
     a_pod_runs_and_goes(&site).await;
     what_is_missing_is_named(&site).await;
+    a_reload_takes_effect(&site).await;
     a_restart_loses_nothing_and_doubles_nothing(&mut site).await;
     a_deleted_node_is_made_again(&site).await;
     site.end().await;
@@ -81,6 +82,21 @@ async fn what_is_missing_is_named(site: &Site) {
     site.kubectl().apply(&pod("stranger").to_string()).await;
     site.event("stranger", "MissingToleration", "key: virtual-node.interlink/no-schedule, operator: Exists").await;
     site.kubectl().ok(["delete", "pod", "stranger", "needy", "--timeout=60s"]).await;
+}
+
+async fn a_reload_takes_effect(site: &Site) {
+    let pid = site.kubelet.pid();
+    site.configure("NodeLabels: {site: elsewhere}\nResources: {CPU: 12}\n");
+    site.kubelet.signal(Signal::SIGHUP);
+    site.until_node("the new label and capacity", |node| {
+        node["metadata"]["labels"]["site"] == "elsewhere" && node["status"]["capacity"]["cpu"] == "12"
+    })
+    .await;
+    site.configure("NodeLabels: 7\n");
+    site.kubelet.signal(Signal::SIGHUP);
+    site.until("the mistake to be named", |s| s.kubelet.log().contains("key NodeLabels")).await;
+    assert!(site.kubelet.is_running() && site.kubelet.pid() == pid);
+    site.configure(FIRST);
 }
 
 async fn a_restart_loses_nothing_and_doubles_nothing(site: &mut Site) {

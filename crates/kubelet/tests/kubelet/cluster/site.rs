@@ -27,12 +27,19 @@ pub(crate) fn tolerating(mut pod: Value) -> String {
     pod.to_string()
 }
 
+/// What the first configuration says of the node.
+pub(crate) const FIRST: &str = "NodeLabels: {site: test}\nResources: {CPU: 8, Memory: 16Gi, Pods: 100}\n";
+
+fn write_config(dir: &TestDir, api: &ScriptedApi, more: &str) {
+    dir.write("config.yaml", format!("InterlinkURL: unix://{}\nVerboseLogging: true\n{more}", api.socket.display()));
+}
+
 pub(crate) struct Site {
     // In the order of their end.
     pub(crate) kubelet: Daemon,
     pub(crate) api: ScriptedApi,
     pub(crate) plane: ControlPlane,
-    _dir: TestDir,
+    dir: TestDir,
 }
 
 impl Site {
@@ -40,19 +47,21 @@ impl Site {
         let plane = ControlPlane::start(options).await;
         let api = ScriptedApi::start(&["idempotentCreate", "podList"]).await;
         let dir = TestDir::new();
-        let config = format!(
-            "InterlinkURL: unix://{}\nVerboseLogging: true\nNodeLabels: {{site: test}}\nResources: {{CPU: 8, Memory: 16Gi, Pods: 100}}\n",
-            api.socket.display()
-        );
+        write_config(&dir, &api, FIRST);
         let kubelet = Launch::new(env!("CARGO_BIN_EXE_virtual-kubelet"), dir.join("kubelet.log"))
             .args(["--provider", "interlink", "--nodename", NODE, "--config"])
-            .arg(dir.write("config.yaml", config))
+            .arg(dir.join("config.yaml"))
             .env("KUBECONFIG", plane.virtual_kubelet_kubeconfig("vk").await)
             .env("KUBELET_PORT", free_port().to_string())
             .env("RUNTIME_DIRECTORY", dir.folder("run"))
             .env("STATE_DIRECTORY", dir.folder("state"))
             .start();
-        Self { kubelet, api, plane, _dir: dir }
+        Self { kubelet, api, plane, dir }
+    }
+
+    /// Writes the configuration file anew.
+    pub(crate) fn configure(&self, more: &str) {
+        write_config(&self.dir, &self.api, more);
     }
 
     pub(crate) fn kubectl(&self) -> &Kubectl {
