@@ -84,7 +84,8 @@ impl Plugin {
     /// Submits a pod, or finds the job that an earlier attempt made.
     async fn submit(self: &Arc<Self>, pod: &Arc<Pod>) -> Result<(), String> {
         // Asked before the lock is taken, which leaves the trace.
-        let attempted = record::was_attempted(&pod.dir);
+        let dir = pod.dir.clone();
+        let attempted = blocking(move || record::was_attempted(&dir)).await;
         let lock = self.submit_lock(pod).await?;
         // Its supervisor may have told us of the job meanwhile.
         if let Some(job) = pod.facts().job.clone() {
@@ -147,7 +148,8 @@ impl Plugin {
         let answer = self.scheduler.find(&pod.uid, &pod.dir).await;
         self.heard(&answer);
         let jobs = answer.map_err(|e| format!("whether it was submitted can't be told: {e}"))?;
-        let claimed = record::load_job(&pod.dir);
+        let dir = pod.dir.clone();
+        let claimed = blocking(move || record::load_job(&dir)).await;
         let chosen = claimed.filter(|job| jobs.is_empty() || jobs.contains(job)).or_else(|| jobs.first().cloned());
         for surplus in jobs.iter().filter(|job| Some(*job) != chosen.as_ref()) {
             tracing::warn!(uid = %pod.uid, jid = %surplus, "a second job of this pod is cancelled");
@@ -207,7 +209,8 @@ impl Plugin {
             durable::replace(&dir.join(PRE_EXEC_FILE), format!("{shell}\n").as_bytes()).map_err(wrong)?;
         }
         if let Some(script) = script {
-            durable::replace(&dir.join("job.slurm"), script.as_bytes()).map_err(wrong)?;
+            // Slurm keeps a copy, and another attempt writes it anew: no sync.
+            durable::place(&dir.join("job.slurm"), script.as_bytes()).map_err(wrong)?;
         }
         Ok(Ok(()))
     }

@@ -78,16 +78,16 @@ impl Slurm {
     }
 
     /// The record of a job that squeue no longer lists: from the accounting, where there is one, else from slurmctld.
-    async fn detailed(&self, job: &JobId) -> Option<JobRecord> {
+    async fn detailed(&self, uid: &PodUid, job: &JobId) -> Option<JobRecord> {
         let id = job.as_str();
         let args = ["-X", "-n", "-P", "-j", id, "-o", accounting::FORMAT];
         if let Ok(said) = ask(&self.commands.sacct, &args).await
-            && let Some(record) = accounting::sacct(&said.stdout, id)
+            && let Some(record) = accounting::sacct(&said.stdout, id, uid)
         {
             return Some(record);
         }
         let said = ask(&self.commands.scontrol, &["-o", "show", "job", id]).await.ok()?;
-        accounting::scontrol(&said.stdout, id)
+        accounting::scontrol(&said.stdout, id, uid)
     }
 }
 
@@ -119,7 +119,10 @@ impl Scheduler for Slurm {
         let name = format!("--job-name={uid}");
         // What the job must not take from us: environment, limits.
         let args = ["--parsable", "--export=NONE", "--propagate=NONE", &name, script];
-        let said = command::run(&self.commands.sbatch, &args, Some(lock), Some(dir.path()), SBATCH).await;
+        // The job's directory is in its script; sbatch itself only insists on one that exists. Another than ours would
+        // make the start of a process a fork of this one, which is dear.
+        let place = std::env::current_dir().is_err().then(|| dir.path());
+        let said = command::run(&self.commands.sbatch, &args, Some(lock), place, SBATCH).await;
         answer::judge(&said.map_err(|e| unclear(e.to_string()))?)
     }
 
@@ -133,30 +136,29 @@ impl Scheduler for Slurm {
         }
         let mut jobs = squeue::named(&said.stdout, uid.as_str());
         if jobs.is_empty() {
-            // slurmctld forgets ended jobs after some minutes; a site may keep accounts.
-            let since = ["-X", "-n", "-P", "-S", "now-30days", &name, "-o", "JobID,JobName%64"];
-            if let Ok(said) = ask(&self.commands.sacct, &since).await {
-                jobs = squeue::named(&said.stdout, uid.as_str());
-            }
-        }
-        if jobs.is_empty() {
-            jobs.extend(record::load_job(dir));
+            let dir = dir.clone();
+            let noted = tokio::task::spawn_blocking(move || record::load_job(&dir)).await;
+            jobs.extend(noted.map_err(|e| Unavailable(format!("its job directory can't be read: {e}")))?);
         }
         Ok(jobs)
     }
 
-    async fn observe(&self, jobs: &[JobId]) -> Result<BTreeMap<JobId, JobRecord>, Unavailable> {
+    async fn observe(&self, jobs: &[(PodUid, JobId)]) -> Result<BTreeMap<PodUid, JobRecord>, Unavailable> {
         let user = Self::ours(&self.commands.squeue);
         let said = ask(&self.commands.squeue, &["-h", "-a", "-t", "all", &user, "-o", squeue::FORMAT]).await?;
         if !said.went_well() {
             return Err(failed("squeue", &said));
         }
-        let mut all = squeue::parse(&said.stdout);
-        Ok(jobs.iter().filter_map(|job| Some((job.clone(), all.remove(job)?))).collect())
+        let all = squeue::parse(&said.stdout);
+        let known = jobs.iter().filter_map(|(uid, job)| {
+            let (_, record) = all.get(job).filter(|(name, _)| squeue::is_of(name, uid))?;
+            Some((uid.clone(), record.clone()))
+        });
+        Ok(known.collect())
     }
 
-    async fn autopsy(&self, job: &JobId) -> Option<JobRecord> {
-        self.detailed(job).await
+    async fn autopsy(&self, uid: &PodUid, job: &JobId) -> Option<JobRecord> {
+        self.detailed(uid, job).await
     }
 
     async fn terminate(&self, job: &JobId) -> Result<(), Unavailable> {
@@ -199,11 +201,12 @@ mod tests {
     proptest! {
         #[test]
         fn foreign_output_never_does_harm(text in "(?s).{0,400}", bars in "([A-Z0-9:()\\[\\],. ]{0,8}\\|){0,12}\n?") {
+            let uid = PodUid::parse("0b0c9a3e-2d5f-4a77-9d53-0c1f6a2b3c4d").unwrap();
             for text in [&text, &bars] {
                 let _ = squeue::parse(text);
                 let _ = squeue::named(text, "a");
-                let _ = accounting::sacct(text, "1");
-                let _ = accounting::scontrol(text, "1");
+                let _ = accounting::sacct(text, "1", &uid);
+                let _ = accounting::scontrol(text, "1", &uid);
                 let _ = sinfo::capacity(text);
                 let _ = states::exit(text);
                 let _ = answer::judge(&Said { code: Some(0), stdout: text.clone(), stderr: text.clone() });
