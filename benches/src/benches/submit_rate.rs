@@ -78,15 +78,8 @@ async fn pods(site: &Site, round: usize) -> anyhow::Result<f64> {
         .try_collect::<Vec<CreateStruct>>()
         .await
         .with_context(|| format!("the plugin's log ends: {}", site.plugin.log_tail(5)))?;
-    wait::until("Slurm to have a job for each pod", LIMIT, async || match queued(site).await {
-        Ok(jobs) if jobs >= PODS => Ok(()),
-        Ok(jobs) => Err(format!("{jobs} of {PODS}; the plugin's log ends: {}", site.plugin.log_tail(5))),
-        Err(error) => Err(error.to_string()),
-    })
-    .await;
+    all_queued(site).await?;
     let took = begun.elapsed();
-    let jobs = queued(site).await?;
-    ensure!(jobs == PODS, "{jobs} jobs were submitted for {PODS} pods");
     partition(site, "UP").await?;
     all_end_well(&client, &pods).await?;
     drained(site).await;
@@ -102,10 +95,9 @@ async fn jobs(site: &Site) -> anyhow::Result<f64> {
     command.args(["-c", script, "loop", &PODS.to_string()]).arg(site.dir.join("tiny.sh"));
     let begun = Instant::now();
     let output = tokio::time::timeout(LIMIT, command.output()).await.context("the sbatch loop takes too long")??;
-    let took = begun.elapsed();
     ensure!(output.status.success(), "sbatch: {}", String::from_utf8_lossy(&output.stderr).trim());
-    let jobs = queued(site).await?;
-    ensure!(jobs == PODS, "Slurm has {jobs} of the loop's {PODS} jobs");
+    all_queued(site).await?;
+    let took = begun.elapsed();
     partition(site, "UP").await?;
     drained(site).await;
     Ok(rate(took))
@@ -166,6 +158,18 @@ async fn all_end_well(client: &Client, pods: &[Object]) -> anyhow::Result<()> {
         ensure!(Instant::now() < deadline, "{ended} of {} pods have ended", pods.len());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+/// The end of a measurement: Slurm has a job for each, and no more.
+async fn all_queued(site: &Site) -> anyhow::Result<()> {
+    let jobs = wait::until("Slurm to have all jobs", LIMIT, async || match queued(site).await {
+        Ok(jobs) if jobs >= PODS => Ok(jobs),
+        Ok(jobs) => Err(format!("{jobs} of {PODS}; the plugin's log ends: {}", site.plugin.log_tail(5))),
+        Err(error) => Err(error.to_string()),
+    })
+    .await;
+    ensure!(jobs == PODS, "{jobs} jobs were submitted where {PODS} were wanted");
+    Ok(())
 }
 
 /// How many jobs wait or run.
