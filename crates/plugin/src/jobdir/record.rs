@@ -52,7 +52,11 @@ pub fn store_job(dir: &JobDir, namespace: &str, uid: &PodUid, job: &JobId) -> io
 /// The job that runs the pod: the one that claimed the directory, else the one that we submitted.
 #[must_use]
 pub fn load_job(dir: &JobDir) -> Option<JobId> {
-    let read = |name: &str| JobId::parse(std::fs::read_to_string(dir.join(name)).ok()?.trim()).ok();
+    // The claim is another machine's to make.
+    let read = |name: &str| {
+        let text = durable::read(&dir.join(name)).ok()??;
+        JobId::parse(std::str::from_utf8(&text).ok()?.trim()).ok()
+    };
     read(layout::CLAIM).or_else(|| read(JOB))
 }
 

@@ -18,6 +18,8 @@ use crate::scheduler::JobState;
 const MARGIN: Duration = Duration::from_secs(15);
 /// How often a job that does not end is told again.
 const INSIST: Duration = Duration::from_secs(10);
+/// How often it is seen whether the scheduler has been asked since the delete.
+const LOOK: Duration = Duration::from_millis(100);
 
 impl Plugin {
     /// Accepts the deletion of a pod. One that is not known is deleted already.
@@ -100,9 +102,10 @@ impl Plugin {
         let mut changes = pod.changes();
         loop {
             changes.mark_unchanged();
-            let (state, deletion) = {
+            let (state, fresh, deletion) = {
                 let facts = pod.facts();
-                (facts.record.as_ref().map(|record| record.state), facts.deletion)
+                let fresh = facts.looked.is_some_and(|at| at >= begun);
+                (facts.record.as_ref().map(|record| record.state), fresh, facts.deletion)
             };
             let grace = deletion.and_then(|d| d.grace_seconds).unwrap_or(pod.grace_seconds);
             let patience = Duration::from_secs(grace).saturating_add(MARGIN).saturating_sub(begun.elapsed());
@@ -112,7 +115,8 @@ impl Plugin {
                 Some(JobState::Queued | JobState::Configuring | JobState::Suspended) | None => false,
             };
             let due = told.is_none_or(|(how, at)| how != softly || at.elapsed() >= INSIST);
-            if state.is_some() && due {
+            // Only on a fresh look: a controller that lost its state may have given the number to another job since.
+            if fresh && state.is_some() && due {
                 let answer =
                     if softly { self.scheduler.terminate(job).await } else { self.scheduler.cancel(job).await };
                 self.heard(&answer);
@@ -121,7 +125,11 @@ impl Plugin {
                 }
             }
             self.look.notify_one();
-            let wait = if softly { INSIST.min(patience.max(Duration::from_millis(50))) } else { INSIST };
+            let wait = match (fresh, softly) {
+                (false, _) => LOOK,
+                (true, true) => INSIST.min(patience.max(Duration::from_millis(50))),
+                (true, false) => INSIST,
+            };
             let _ = tokio::time::timeout(wait.min(Duration::from_secs(2)), changes.changed()).await;
         }
     }

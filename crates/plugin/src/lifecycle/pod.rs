@@ -54,6 +54,8 @@ pub struct Facts {
     pub refused: Option<Refused>,
     /// The scheduler's record.
     pub record: Option<JobRecord>,
+    /// When the scheduler was asked for that record.
+    pub looked: Option<Instant>,
     /// The supervisor's latest report.
     pub report: Option<Report>,
     /// How the job ended, where the supervisor did not say it.

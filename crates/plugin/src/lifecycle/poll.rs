@@ -1,14 +1,13 @@
 //! The scheduler's view of the jobs: one question for all of them, only while there are any, more often while things
 //! move. A job that ended without its supervisor's last word gets a verdict, after a while for a slow file system.
 
-use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use interlink_supervisor::layout;
 use interlink_supervisor::report::Report;
-use interlink_wire::JobId;
+use interlink_wire::{JobId, PodUid};
 use jiff::Timestamp;
 
 use super::Plugin;
@@ -62,20 +61,19 @@ impl Plugin {
                 () = tokio::time::sleep(pause) => {}
                 () = self.look.notified() => tokio::time::sleep(pace.asked).await,
             }
-            let mut jobs: HashMap<JobId, Vec<Arc<Pod>>> = HashMap::new();
-            for pod in self.table.active() {
+            let job_of = |pod: &Pod| {
                 let facts = pod.facts();
-                if let Some(job) = facts.job.clone().filter(|_| facts.needs_scheduler()) {
-                    drop(facts);
-                    jobs.entry(job).or_default().push(pod);
-                }
-            }
+                facts.job.clone().filter(|_| facts.needs_scheduler())
+            };
+            let active = self.table.active().into_iter();
+            let (pods, jobs): (Vec<Arc<Pod>>, Vec<(PodUid, JobId)>) =
+                active.filter_map(|pod| job_of(&pod).map(|job| (pod.uid.clone(), job)).map(|job| (pod, job))).unzip();
             if jobs.is_empty() {
                 pause = pace.longest;
                 continue;
             }
-            let ids: Vec<JobId> = jobs.keys().cloned().collect();
-            let answer = self.scheduler.observe(&ids).await;
+            let asked = Instant::now();
+            let answer = self.scheduler.observe(&jobs).await;
             self.heard(&answer);
             let Ok(mut records) = answer else {
                 // Unknown is not failed: what was known stays.
@@ -83,13 +81,12 @@ impl Plugin {
                 continue;
             };
             let mut moved = false;
-            for (job, pods) in jobs {
-                let record = records.remove(&job).unwrap_or_else(|| {
+            for (pod, (uid, job)) in pods.iter().zip(jobs) {
+                let record = records.remove(&uid).unwrap_or_else(|| {
                     JobRecord::living(JobState::Ended(End::Forgotten), format!("job {job} is no longer known"))
                 });
-                for pod in pods {
-                    moved |= self.observed(&pod, &record, pace).await;
-                }
+                pod.facts().looked = Some(asked);
+                moved |= self.observed(pod, &record, pace).await;
             }
             pause = if moved { pace.shortest } else { (pause * 3 / 2).min(pace.longest) };
         }
@@ -121,7 +118,7 @@ impl Plugin {
         }
         let job = pod.facts().job.clone();
         let details = match &job {
-            Some(job) => self.scheduler.autopsy(job).await.filter(|details| details.end().is_some()),
+            Some(job) => self.scheduler.autopsy(&pod.uid, job).await.filter(|details| details.end().is_some()),
             None => None,
         };
         let record = &details.unwrap_or_else(|| record.clone());

@@ -41,20 +41,23 @@ pub trait Scheduler: Send + Sync + Debug {
     /// [`SubmitError`] tells whether it is certain that there is no job.
     async fn submit(&self, uid: &PodUid, dir: &JobDir, lock: &SubmitLock) -> Result<JobId, SubmitError>;
 
-    /// The jobs of a pod, ended ones included. Called only while nobody holds the pod's submit lock.
+    /// The living jobs of a pod, and one that has claimed its directory. Called only while nobody holds the pod's submit
+    /// lock. An ended job that claimed nothing is none: it ran nothing, and an earlier pod may have had the same UID.
     ///
     /// # Errors
     /// [`Unavailable`] when that can't be told now; an empty list is a definite "no such job".
     async fn find(&self, uid: &PodUid, dir: &JobDir) -> Result<Vec<JobId>, Unavailable>;
 
-    /// The state of these jobs, in as few questions as possible. One that is missing from the answer is not known any more.
+    /// The state of these pods' jobs, in as few questions as possible. One that is missing from the answer is not known
+    /// any more: its id may be another job's by now.
     ///
     /// # Errors
     /// [`Unavailable`] when nothing can be told now.
-    async fn observe(&self, jobs: &[JobId]) -> Result<BTreeMap<JobId, JobRecord>, Unavailable>;
+    async fn observe(&self, jobs: &[(PodUid, JobId)]) -> Result<BTreeMap<PodUid, JobRecord>, Unavailable>;
 
-    /// How a job ended, in more detail than [`observe`](Self::observe) tells; asked once, where nobody else can say it.
-    async fn autopsy(&self, _job: &JobId) -> Option<JobRecord> {
+    /// How a pod's job ended, in more detail than [`observe`](Self::observe) tells; asked once, where nobody else can say
+    /// it.
+    async fn autopsy(&self, _uid: &PodUid, _job: &JobId) -> Option<JobRecord> {
         None
     }
 

@@ -272,6 +272,51 @@ async fn what_slurm_has_forgotten_the_job_directory_still_knows() {
 }
 
 #[tokio::test]
+async fn a_job_that_only_has_a_pods_number_is_left_alone() {
+    let cluster = Cluster::start(Options::default()).await;
+    let plugin = plugin(&cluster, "").await;
+    let lost = flagged(pod("true"), "--hold");
+    plugin.create(&lost, json!({})).await;
+    let other = pod("sleep 300");
+    let job = plugin.create(&other, json!({})).await.job();
+    plugin.running(&other).await;
+    // As after a loss of slurmctld's state: the first pod's number went to the second one's job.
+    plugin.daemon.kill9();
+    std::fs::write(plugin.pod_dir(uid(&lost)).join("JobID.jid"), &job).unwrap();
+    plugin.daemon.start_again();
+    plugin.ready().await;
+    plugin.delete(&lost).await;
+    plugin.gone(&lost).await;
+    cluster.job_in_state(&job, &["RUNNING"], PATIENCE).await;
+    assert!(plugin.status(&other).await.unwrap().containers[0].state.is_running());
+    plugin.delete(&other).await;
+    plugin.gone(&other).await;
+}
+
+#[tokio::test]
+async fn an_earlier_pod_of_the_same_uid_does_not_stand_for_this_one() {
+    let cluster = Cluster::start(Options::default()).await;
+    let scripts = interlink_testkit::dirs::TestDir::new();
+    // The first answer of the second submission gets lost before slurmctld has heard of it.
+    let before = "if [ -e $HOME/lose ]; then rm $HOME/lose; echo 'Unable to contact slurm controller' >&2; exit 1; fi";
+    let sbatch = slow_sbatch(scripts.path(), before, "");
+    let plugin = plugin(&cluster, &format!("SbatchPath: {sbatch}")).await;
+    let pod = pod("exit 3");
+    plugin.create(&pod, json!({})).await;
+    assert_eq!(plugin.ends(&pod).await, [(3, "Error".to_owned())]);
+    plugin.delete(&pod).await;
+    plugin.gone(&pod).await;
+    // A restart forgets that the UID was deleted a moment ago.
+    plugin.killed_and_restarted().await;
+    let lose = plugin.data().with_file_name("lose");
+    std::fs::write(&lose, "").unwrap();
+    std::os::unix::fs::chown(&lose, Some(hpcuser().uid), Some(hpcuser().gid)).unwrap();
+    assert_eq!(plugin.create(&pod, json!({})).await.code, 200);
+    assert_eq!(plugin.ends(&pod).await, [(3, "Error".to_owned())]);
+    assert_eq!(cluster.submitted().await.len(), 2);
+}
+
+#[tokio::test]
 async fn shell_of_the_pod_author_runs_where_the_site_allows_it() {
     let cluster = Cluster::start(Options::default()).await;
     let plugin = plugin(&cluster, "PodScripts: allow\nCommandPrefix: export FROM_SITE=1").await;

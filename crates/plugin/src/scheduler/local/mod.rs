@@ -87,13 +87,13 @@ impl Scheduler for Local {
         Ok(record::load_job(dir).into_iter().collect())
     }
 
-    async fn observe(&self, jobs: &[JobId]) -> Result<BTreeMap<JobId, JobRecord>, Unavailable> {
-        let judged = jobs.iter().map(|job| {
+    async fn observe(&self, jobs: &[(PodUid, JobId)]) -> Result<BTreeMap<PodUid, JobRecord>, Unavailable> {
+        let judged = jobs.iter().map(|(uid, job)| {
             let record = match Process::of(job) {
                 Some(process) if process.is_alive() => JobRecord::living(JobState::Running, "running"),
                 _ => JobRecord::living(JobState::Ended(End::Other), "its supervisor has ended"),
             };
-            (job.clone(), record)
+            (uid.clone(), record)
         });
         Ok(judged.collect())
     }

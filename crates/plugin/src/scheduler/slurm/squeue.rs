@@ -1,32 +1,38 @@
-//! squeue's narrow list: `%A|%T|%r|%N`, one job a line. No field of it holds a bar.
+//! squeue's narrow list: `%A|%T|%r|%N|%j`, one job a line. Only the last field may hold a bar.
 
 use std::collections::BTreeMap;
 
-use interlink_wire::JobId;
+use interlink_wire::{JobId, PodUid};
 
 use super::states;
-use crate::scheduler::JobRecord;
+use crate::scheduler::{JobRecord, JobState};
 
 /// What to print of each job.
-pub(super) const FORMAT: &str = "%A|%T|%r|%N";
+pub(super) const FORMAT: &str = "%A|%T|%r|%N|%j";
 /// What to print to find a job by its name.
-pub(super) const NAME_FORMAT: &str = "%A|%j";
+pub(super) const NAME_FORMAT: &str = "%A|%T|%j";
 
-/// Reads the list. Lines that are none (a site's greeting) are skipped; a state that we don't know is left out, so that
+/// Reads the list: each job's name and record. Lines that are none (a site's greeting) are skipped; a state that we don't know is left out, so that
 /// what was known of the job stays.
 #[must_use]
-pub fn parse(text: &str) -> BTreeMap<JobId, JobRecord> {
+pub fn parse(text: &str) -> BTreeMap<JobId, (String, JobRecord)> {
     text.lines().filter_map(line).collect()
 }
 
-fn line(line: &str) -> Option<(JobId, JobRecord)> {
-    let fields: Vec<&str> = line.split('|').map(str::trim).collect();
-    let [id, state, reason, nodes] = fields.as_slice() else { return None };
+fn line(line: &str) -> Option<(JobId, (String, JobRecord))> {
+    let fields: Vec<&str> = line.splitn(5, '|').map(str::trim).collect();
+    let [id, state, reason, nodes, name] = fields.as_slice() else { return None };
     let record = JobRecord {
         nodes: (*nodes).to_owned(),
         ..JobRecord::living(states::parse(state)?, states::words(state, reason))
     };
-    Some((job_id(id)?, record))
+    Some((job_id(id)?, ((*name).to_owned(), record)))
+}
+
+/// Whether a job of this name is a pod's. A controller that lost its state hands out its numbers again, so the number
+/// alone says nothing; a site's own rule may have added to the name.
+pub(super) fn is_of(name: &str, uid: &PodUid) -> bool {
+    name.contains(uid.as_str())
 }
 
 /// Slurm's job ids are numbers.
@@ -36,12 +42,16 @@ pub(super) fn job_id(text: &str) -> Option<JobId> {
     digits.then(|| JobId::parse(text).ok()).flatten()
 }
 
-/// The jobs of that name, oldest first.
+/// The living jobs of that name, oldest first. A state that we don't know is taken for living.
 #[must_use]
 pub fn named(text: &str, name: &str) -> Vec<JobId> {
-    let lines = text.lines().filter_map(|line| line.split_once('|'));
-    let mut ids: Vec<JobId> =
-        lines.filter(|(_, found)| found.trim() == name).filter_map(|(id, _)| job_id(id)).collect();
+    let ended = |state: &str| matches!(states::parse(state), Some(JobState::Ended(_)));
+    let jobs = text.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.splitn(3, '|').map(str::trim).collect();
+        let [id, state, found] = fields.as_slice() else { return None };
+        (*found == name && !ended(state)).then(|| job_id(id)).flatten()
+    });
+    let mut ids: Vec<JobId> = jobs.collect();
     ids.sort_by_key(|id| (id.as_str().len(), id.clone()));
     ids.dedup();
     ids
@@ -50,15 +60,15 @@ pub fn named(text: &str, name: &str) -> Vec<JobId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scheduler::{End, JobState};
+    use crate::scheduler::End;
 
     /// Slurm 22.05.8.
-    const REAL: &str = "8|CANCELLED|None|n2\n1|COMPLETED|None|n1\n2|FAILED|NonZeroExitCode|n1\n3|FAILED|JobLaunchFailure|n1\n6|PENDING|PartitionConfig|\n7|PENDING|BeginTime|\n5|PENDING|JobHeldUser|\n4|RUNNING|None|n1\n";
+    const REAL: &str = "8|CANCELLED|None|n2|a\n1|COMPLETED|None|n1|a|b\n2|FAILED|NonZeroExitCode|n1|a\n3|FAILED|JobLaunchFailure|n1|a\n6|PENDING|PartitionConfig||a\n7|PENDING|BeginTime||a\n5|PENDING|JobHeldUser||a\n4|RUNNING|None|n1|a\n";
 
     #[test]
     fn a_real_list_is_read() {
         let jobs = parse(REAL);
-        let of = |id: &str| jobs.get(&JobId::parse(id).unwrap()).unwrap();
+        let of = |id: &str| &jobs.get(&JobId::parse(id).unwrap()).unwrap().1;
         assert_eq!(jobs.len(), 8);
         assert_eq!((of("4").state, of("4").nodes.as_str()), (JobState::Running, "n1"));
         assert_eq!((of("6").state, of("6").words.as_str()), (JobState::Queued, "PENDING (PartitionConfig)"));
@@ -68,13 +78,14 @@ mod tests {
 
     #[test]
     fn what_is_no_job_is_skipped() {
-        let text = "Welcome to the cluster|of|dreams|!\n\n12|WONDERING|None|\n13|RUNNING|None|n[1-4,7]\n";
+        let text = "Welcome to the cluster|of|dreams|!\n\n12|WONDERING|None||a\n13|RUNNING|None|n[1-4,7]|a\n";
         let jobs = parse(text);
         assert_eq!(jobs.keys().map(JobId::as_str).collect::<Vec<_>>(), ["13"]);
     }
 
     #[test]
-    fn jobs_are_found_by_their_whole_name() {
-        assert_eq!(named("10|a\n9|a\n8|ab\nx|a\n", "a").iter().map(JobId::as_str).collect::<Vec<_>>(), ["9", "10"]);
+    fn living_jobs_are_found_by_their_whole_name() {
+        let text = "10|PENDING|a\n9|RUNNING|a\n8|RUNNING|ab\nx|RUNNING|a\n7|COMPLETED|a\n6|CANCELLED|a\n";
+        assert_eq!(named(text, "a").iter().map(JobId::as_str).collect::<Vec<_>>(), ["9", "10"]);
     }
 }
