@@ -8,10 +8,12 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use nix::sys::stat::{Mode, umask};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
@@ -77,7 +79,8 @@ impl Listener {
 
     fn bind_unix(path: &Path) -> Result<Self, BindError> {
         let endpoint = Endpoint::unix(path)?;
-        let system = |source: io::Error| BindError::System { endpoint: endpoint.to_string(), source };
+        let system =
+            |source: io::Error| BindError::System { endpoint: endpoint.to_string(), source: in_words(path, source) };
         let lock = Lock::take(path).map_err(|e| match e {
             LockError::Held(owner) => BindError::InUse { endpoint: endpoint.to_string(), owner },
             LockError::System(source) => system(source),
@@ -86,11 +89,7 @@ impl Listener {
         let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
             .map_err(|e| system(e.into()))?;
         let address = UnixAddr::new(path).map_err(|e| system(e.into()))?;
-        // The file must never be open to others, not even between bind and chmod.
-        let before = umask(Mode::from_bits_truncate(0o177));
-        let bound = bind(fd.as_raw_fd(), &address);
-        umask(before);
-        bound.map_err(|e| system(e.into()))?;
+        bind_private(fd.as_raw_fd(), &address).map_err(|e| system(e.into()))?;
         let file = OwnedFile::note(path, lock).map_err(system)?;
         let backlog = Backlog::new(BACKLOG).map_err(|e| system(e.into()))?;
         listen(&fd, backlog).map_err(|e| system(e.into()))?;
@@ -148,6 +147,33 @@ impl Listener {
     }
 }
 
+/// The file mask is the whole process's: two that set it at once would leave it changed.
+static MASK: Mutex<()> = Mutex::new(());
+
+/// Makes the socket's file so that it is never open to others, not even between bind and chmod.
+fn bind_private(fd: std::os::fd::RawFd, address: &UnixAddr) -> nix::Result<()> {
+    let _alone = MASK.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let bound = bind(fd, address);
+    umask(before);
+    bound
+}
+
+/// The system's refusal, where it is about the directory: with what to do.
+fn in_words(path: &Path, error: io::Error) -> io::Error {
+    let dir = path.parent().unwrap_or(path).display();
+    let words = match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("the directory {dir} does not exist; make it, for this user alone (mode 0700)")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("this user may not make files in {dir}; give it the directory, or choose another path")
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), words)
+}
+
 /// Removes a socket file that nobody answers.
 fn clear_stale(path: &Path, endpoint: &Endpoint) -> Result<(), BindError> {
     let system = |source: io::Error| BindError::System { endpoint: endpoint.to_string(), source };
@@ -159,14 +185,20 @@ fn clear_stale(path: &Path, endpoint: &Endpoint) -> Result<(), BindError> {
     if !metadata.file_type().is_socket() {
         return Err(BindError::NotASocket(path.to_owned()));
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(stream) => Err(BindError::InUse { endpoint: endpoint.to_string(), owner: owner_of(&stream) }),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path).map_err(system),
-        Err(error) => Err(system(error)),
+    let in_use = |owner| Err(BindError::InUse { endpoint: endpoint.to_string(), owner });
+    // Not blocking: an owner that hangs lets its queue fill up, and who waits for a place in it hangs, too.
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(|e| system(e.into()))?;
+    let address = UnixAddr::new(path).map_err(|e| system(e.into()))?;
+    match connect(fd.as_raw_fd(), &address) {
+        Ok(()) => in_use(owner_of(&fd)),
+        Err(Errno::EAGAIN) => in_use("a process that accepts no connections".to_owned()),
+        Err(Errno::ECONNREFUSED) => std::fs::remove_file(path).map_err(system),
+        Err(error) => Err(system(error.into())),
     }
 }
 
-fn owner_of(stream: &std::os::unix::net::UnixStream) -> String {
+fn owner_of(stream: &impl std::os::fd::AsFd) -> String {
     match nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials) {
         Ok(credentials) => describe(credentials.pid().unsigned_abs()),
         Err(_) => "another process".to_owned(),
@@ -202,9 +234,15 @@ impl Lock {
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
             options.custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC);
             let file = options.open(&path).map_err(LockError::System)?;
+            let metadata = file.metadata().map_err(LockError::System)?;
+            // In a directory that others may write to, it may be anything; it is about to be overwritten.
+            if !metadata.is_file() || metadata.uid() != nix::unistd::geteuid().as_raw() {
+                let words = format!("{} is not a file of this user; remove it, or choose another path", path.display());
+                return Err(LockError::System(io::Error::other(words)));
+            }
             let mut flock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(flock) => flock,
-                Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
+                Err((mut file, Errno::EWOULDBLOCK)) => {
                     let mut pid = String::new();
                     let _ = file.read_to_string(&mut pid);
                     let owner = pid.trim().parse().map_or_else(|_| "another process".to_owned(), describe);
@@ -295,6 +333,72 @@ mod tests {
         std::fs::write(&path, "mine").unwrap();
         assert!(matches!(Listener::bind(&at(&dir)).await, Err(BindError::NotASocket(_))));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_hangs_is_an_owner_and_does_not_hang_us() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sock");
+        let _hangs = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let address = UnixAddr::new(&path).unwrap();
+        let mut queue = Vec::new();
+        loop {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            queue.push(socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap());
+            if connect(queue.last().unwrap().as_raw_fd(), &address) == Err(Errno::EAGAIN) {
+                break;
+            }
+        }
+        let error = Listener::bind(&at(&dir)).await.unwrap_err();
+        assert!(
+            matches!(&error, BindError::InUse { owner, .. } if owner.contains("accepts no connections")),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_is_no_file_of_ours_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("s.sock.lock");
+        nix::unistd::mkfifo(&lock, Mode::from_bits_truncate(0o666)).unwrap();
+        let error = Listener::bind(&at(&dir)).await.unwrap_err().to_string();
+        assert!(error.contains("s.sock.lock is not a file of this user; remove it"), "{error}");
+        std::fs::remove_file(&lock).unwrap();
+        std::fs::write(dir.path().join("precious"), "words").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("precious"), &lock).unwrap();
+        assert!(Listener::bind(&at(&dir)).await.is_err());
+        assert_eq!(std::fs::read_to_string(dir.path().join("precious")).unwrap(), "words");
+    }
+
+    #[tokio::test]
+    async fn a_missing_directory_is_said_with_what_to_do() {
+        let endpoint = Endpoint::unix(Path::new("/nonexistent/dir/s.sock")).unwrap();
+        let error = Listener::bind(&endpoint).await.unwrap_err().to_string();
+        assert!(
+            error.ends_with("the directory /nonexistent/dir does not exist; make it, for this user alone (mode 0700)"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn binding_several_at_once_leaves_the_mask_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let dir = dir.path();
+                scope.spawn(move || {
+                    for n in 0..50 {
+                        let address = UnixAddr::new(&dir.join(format!("{thread}-{n}"))).unwrap();
+                        let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+                        bind_private(fd.as_raw_fd(), &address).unwrap();
+                    }
+                });
+            }
+        });
+        let _alone = MASK.lock().unwrap();
+        let mode = umask(Mode::from_bits_truncate(0o022));
+        umask(mode);
+        assert_ne!(mode.bits(), 0o177);
     }
 
     #[tokio::test]
