@@ -1,8 +1,14 @@
 //! Log lines on stderr: logfmt, or JSON on request.
 //!
-//! Fields have the same names in every program: `hop`, `pod`, `uid`, `jid`, `session`, `err`. Never a secret.
+//! Every line has `ts`, `level` and `hop`: the program's own, or the one that the line is about. Further fields have the
+//! same names in every program: `pod`, `uid`, `jid`, `session`, `err`. Never a secret.
 
+mod lines;
+
+use tracing::Subscriber;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
@@ -56,16 +62,70 @@ impl LevelHandle {
     }
 }
 
-/// Starts logging. `INTERLINK_LOG_FORMAT=json` asks for JSON. A second call in one process changes nothing.
-pub fn init(level: Level) -> LevelHandle {
+/// Starts logging for the program that is the hop `hop`. `INTERLINK_LOG_FORMAT=json` asks for JSON. A second call in one
+/// process changes nothing.
+pub fn init(hop: &'static str, level: Level) -> LevelHandle {
     let (filter, handle) = reload::Layer::new(level.filter());
     let json = std::env::var("INTERLINK_LOG_FORMAT").is_ok_and(|format| format.eq_ignore_ascii_case("json"));
-    let lines = if json {
-        tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()
-    } else {
-        tracing_logfmt::builder().with_target(false).with_span_name(false).layer().with_writer(std::io::stderr).boxed()
-    };
+    let lines = lines_to(hop, json, std::io::stderr);
     // Fails only when logging is already on, as in tests that start two programs in one process.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
     LevelHandle(handle)
+}
+
+fn lines_to<S, W>(hop: &'static str, json: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    if json {
+        tracing_subscriber::fmt::layer().event_format(lines::Json { hop }).with_writer(writer).boxed()
+    } else {
+        let logfmt = tracing_logfmt::builder().with_target(false).with_span_name(false).with_span_path(false).layer();
+        logfmt.map_event_format(|inner| lines::Logfmt { inner, hop }).with_writer(writer).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Read, Seek};
+
+    use super::*;
+
+    fn written(json: bool) -> Vec<String> {
+        let mut file = tempfile::tempfile().unwrap();
+        let writer = file.try_clone().unwrap();
+        let subscriber = tracing_subscriber::registry().with(lines_to("api", json, std::sync::Mutex::new(writer)));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(pod = "n/p", ms = 7, "created = well");
+            tracing::warn!(hop = "plugin", "two\nlines");
+            tracing::error!(err = %io::Error::other("it \"broke\""));
+        });
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_logfmt_line_has_one_hop() {
+        let expected = [
+            r#"level=info hop=api message="created = well" pod=n/p ms=7"#,
+            r#"level=warn message="two\nlines" hop=plugin"#,
+            r#"level=error hop=api err="it \"broke\"""#,
+        ];
+        let lines = written(false);
+        let without_time: Vec<&str> = lines.iter().map(|line| line.split_once(' ').unwrap().1).collect();
+        assert_eq!(without_time, expected);
+        assert!(lines.iter().all(|line| line.starts_with("ts=20")), "{lines:?}");
+    }
+
+    #[test]
+    fn json_has_the_same_fields() {
+        let lines: Vec<serde_json::Value> = written(true).iter().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!((lines[0]["level"].as_str(), lines[0]["hop"].as_str()), (Some("info"), Some("api")));
+        assert_eq!((lines[0]["message"].as_str(), lines[0]["ms"].as_u64()), (Some("created = well"), Some(7)));
+        assert_eq!((lines[1]["hop"].as_str(), lines[1]["message"].as_str()), (Some("plugin"), Some("two\nlines")));
+        assert!(lines.iter().all(|l| l["ts"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok()));
+    }
 }

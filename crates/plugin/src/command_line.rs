@@ -66,17 +66,17 @@ pub fn run() -> ExitCode {
             }),
         ),
         Some(Role::DialStdio { socket }) => {
-            logs::init(logs::Level::Info);
+            logs::init("plugin", logs::Level::Info);
             let flags = Flags { config: arguments.config, ..Flags::default() };
             interlink_daemon::run_on_one_thread("interlink-plugin", crate::dial_stdio::run(socket.as_deref(), &flags))
         }
         Some(Role::Contain) => ExitCode::from(interlink_supervisor::contain()),
         Some(Role::Supervise { pod_dir, detached: true }) => {
-            logs::init(logs::Level::Info);
+            logs::init("supervisor", logs::Level::Info);
             ExitCode::from(crate::scheduler::local::run_detached(&pod_dir))
         }
         Some(Role::Supervise { pod_dir, detached: false }) => {
-            logs::init(logs::Level::Info);
+            logs::init("supervisor", logs::Level::Info);
             match slurm_job() {
                 Ok(job) => ExitCode::from(interlink_supervisor::supervise(&pod_dir, &job)),
                 Err(failure) => exit::report("interlink-plugin", &failure),

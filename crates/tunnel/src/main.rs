@@ -11,6 +11,6 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(sentence) => return exit::report("ssh-tunnel", &Failure::usage(sentence)),
     };
-    logs::init(Level::from_keys(settings.verbose, false));
+    logs::init("tunnel", Level::from_keys(settings.verbose, false));
     interlink_daemon::run_on_one_thread("ssh-tunnel", interlink_tunnel::run(settings))
 }
