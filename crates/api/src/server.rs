@@ -11,7 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http::StatusCode;
-use interlink_daemon::{Failure, HopHandle, Signals, StateServer, logs, notify, paths};
+use interlink_daemon::{Failure, HopHandle, Signals, StateServer, logs, notify, open_files, paths};
 use interlink_transport::{BODY_LIMIT, BindError, Endpoint, Listener, serve};
 use interlink_wire::{Fault, header, path};
 use tokio::sync::watch;
@@ -136,10 +136,11 @@ impl<S: Send + Sync> FromRequest<S> for Payload {
 /// # Errors
 /// [`Failure`] with exit code and sentence.
 pub async fn run(flags: Flags) -> Result<(), Failure> {
-    let level = logs::init(logs::Level::Info);
+    let level = logs::init(HOP, logs::Level::Info);
     let config = config::load(&flags)?;
     level.set(config.level);
     let signals = Signals::install()?;
+    open_files::raise_limit();
     let listener = Listener::bind(&config.listen).await.map_err(|error| explain_bind(&config, &error))?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");

@@ -7,6 +7,7 @@
 //! - [`signals`]: SIGTERM drains, SIGHUP reloads.
 //! - [`state`]: a program's own word about itself, as JSON on a private socket.
 //! - [`notify`]: systemd's readiness protocol.
+//! - [`open_files`]: the limit of open files.
 //! - [`paths`]: where sockets and state live.
 
 pub mod config;
@@ -14,6 +15,7 @@ pub mod exit;
 pub mod flags;
 pub mod logs;
 pub mod notify;
+pub mod open_files;
 pub mod paths;
 pub mod signals;
 pub mod state;
