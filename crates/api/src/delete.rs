@@ -52,8 +52,11 @@ async fn run(app: &App, caller: &Caller, pod: Object) -> Result<Bytes, Refusal> 
         let _ = tokio::time::timeout(limit / 2, create.outcome()).await;
     }
     let outcome = send(app, caller, &pod, deadline).await;
-    // Also after a failure: what is known of a pod that is going away is out of date.
-    app.cache().forget(&uid);
+    match &outcome {
+        Ok(_) => app.cache().forget(&uid),
+        // The status of a pod that is going away is out of date, but that it was created stays true.
+        Err(_) => app.cache().forget_status(&uid, Instant::now()),
+    }
     match &outcome {
         Ok(_) => tracing::info!(pod = name, uid, session = caller.session, "deleted"),
         Err(refusal) => tracing::warn!(

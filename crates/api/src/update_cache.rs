@@ -2,6 +2,7 @@
 //! expects the bare UID; both are taken.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -24,7 +25,7 @@ pub async fn handle(State(app): State<Arc<App>>, Payload(body): Payload) -> Resu
     })?;
     let mut cache = app.cache();
     for uid in &uids {
-        cache.forget_status(uid);
+        cache.forget_status(uid, Instant::now());
     }
     Ok(answer::text(StatusCode::OK, "Updated cache"))
 }

@@ -131,12 +131,18 @@ impl Submission<'_> {
         let body = serde_json::to_vec(data).map(Bytes::from).map_err(|_| interrupted())?;
         let deadline = Instant::now() + plugin.limits().create;
         let mut give_up = None;
+        // A try that may have arrived, at a plugin that promised to take a repetition well.
+        let mut lost: Option<Unanswered> = None;
         loop {
             let (unanswered, idempotent) = match plugin.capabilities().await {
                 // Whoever doesn't answer a ping isn't sent a create: its fate would not be known.
                 Err(unanswered) => (Unanswered { nothing_sent: true, ..unanswered }, false),
                 Ok(_) => {
                     let idempotent = plugin.dialect().may_repeat_create();
+                    if !idempotent && let Some(lost) = lost {
+                        // Another plugin answers now, which may run what its predecessor had taken.
+                        return Err(self.unknown(&lost, uid, pod));
+                    }
                     if !idempotent && let Some(outcome) = self.known(&data.pod, uid, pod).await {
                         return outcome;
                     }
@@ -149,10 +155,7 @@ impl Submission<'_> {
             let give_up = *give_up.get_or_insert_with(|| deadline.min(Instant::now() + self.patience()));
             let time_left = Instant::now() + plugin.limits().pause < give_up;
             match next(unanswered.nothing_sent, idempotent, time_left) {
-                Next::Unknown => {
-                    self.app.cache().record_create(uid, self.caller.owner.as_deref(), Created::Unknown, Instant::now());
-                    return Err(unanswered.trouble.submission_unknown(pod));
-                }
+                Next::Unknown => return Err(self.unknown(&unanswered, uid, pod)),
                 Next::GiveUp => return Err(unanswered.trouble.refusal()),
                 Next::Again => tracing::debug!(
                     pod,
@@ -167,7 +170,16 @@ impl Submission<'_> {
                 () = self.stop.cancelled() => return Err(deleted_meanwhile(pod)),
                 () = self.app.shutdown.cancelled() => return Err(unanswered.trouble.refusal()),
             }
+            if !unanswered.nothing_sent {
+                lost = Some(unanswered);
+            }
         }
+    }
+
+    /// It may have arrived, and nobody who is asked again could tell.
+    fn unknown(&self, unanswered: &Unanswered, uid: &str, pod: &str) -> Refusal {
+        self.app.cache().record_create(uid, self.caller.owner.as_deref(), Created::Unknown, Instant::now());
+        unanswered.trouble.submission_unknown(pod)
     }
 
     /// How long to go on: a kubelet of ours tries again itself, a foreign one would fail the pod.

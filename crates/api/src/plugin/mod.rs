@@ -110,7 +110,7 @@ impl Plugin {
         let slots = |count| Arc::new(Semaphore::new(count));
         Self {
             client: Client::new(endpoint.clone()),
-            fresh: Client::new(endpoint),
+            fresh: Client::unpooled(endpoint),
             pings: slots(limits.pings),
             reads: slots(limits.reads),
             writes: slots(limits.writes),
@@ -352,8 +352,11 @@ impl Plugin {
             trouble.remedy = hop.remedy;
         }
         let nothing_sent = error.nothing_sent();
-        if nothing_sent {
+        // Whoever hung up may be gone for good, and another may listen there next: a promise is its own.
+        if nothing_sent || matches!(error, CallError::Broken { .. }) {
             self.learn(|dialect| *dialect = Dialect::default());
+        }
+        if nothing_sent {
             // As good as a ping: the probe looks again soon.
             self.note_ping(false);
             self.health.unreachable(&trouble);

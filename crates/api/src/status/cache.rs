@@ -74,8 +74,8 @@ impl Cache {
     }
 
     /// Forgets a status because the plugin no longer knows the pod. How its create went stays known.
-    pub fn forget_status(&mut self, uid: &str) {
-        if let Some(entry) = self.pods.get_mut(uid) {
+    pub fn forget_status(&mut self, uid: &str, now: Instant) {
+        if let Some(entry) = self.touch(uid, now) {
             entry.status = None;
             if entry.created.is_none() {
                 self.pods.remove(uid);
@@ -192,7 +192,7 @@ mod tests {
         cache.record_create("made", None, Created::Unknown, now);
         for uid in ["made", "seen"] {
             cache.record_status(None, status(uid, None, ""), now, now);
-            cache.forget_status(uid);
+            cache.forget_status(uid, now);
             assert_eq!(cache.status(uid, now), None);
         }
         assert!(cache.created("made", now).is_some());
@@ -225,6 +225,11 @@ mod tests {
         cache.status("used", later - Duration::from_secs(1));
         cache.expire(later);
         assert_eq!((cache.status("idle", later), cache.len()), (None, 1));
+        cache.record_create("lost", None, Created::Unknown, start);
+        cache.forget_status("lost", later - Duration::from_secs(1));
+        cache.expire(later);
+        assert!(cache.created("lost", later).is_some(), "asked for lately, though the plugin does not know it");
+        cache.forget("lost");
         for i in 0..u32::try_from(CAPACITY).unwrap() + 100 {
             let now = later + Duration::from_millis(u64::from(i));
             cache.record_status(None, status(&format!("n{i}"), None, ""), now, now);

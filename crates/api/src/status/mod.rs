@@ -70,7 +70,7 @@ pub async fn ask(app: &App, caller: &Caller, pods: Vec<Object>) -> Result<Vec<Op
             Some(cache.record_status(owner, merge::complete(*status, pod, jid.as_deref()), asked, now))
         }
         Found::Unknown => {
-            cache.forget_status(pod.uid());
+            cache.forget_status(pod.uid(), now);
             None
         }
         Found::Failed => None,

@@ -306,3 +306,71 @@ async fn a_kubelet_that_goes_away_does_not_undo_a_create() {
     assert_eq!(api.create(pod(1)).await.json()["PodJID"], "42");
     assert_eq!(plugin.asked("/create").len(), 1);
 }
+
+/// A plugin that talks over plain connections: gives every answer that `answer` has for a request's text and the number
+/// of its connection, and hangs up where that is nothing.
+async fn scripted<F>(dir: &TestDir, answer: F) -> tokio::task::JoinHandle<()>
+where
+    F: Fn(&str, usize) -> Option<&'static str> + Clone + Send + 'static,
+{
+    let listener = tokio::net::UnixListener::bind(Api::plugin_socket(dir)).unwrap();
+    tokio::spawn(async move {
+        let mut connections = tokio::task::JoinSet::new();
+        for number in 0.. {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let answer = answer.clone();
+            connections.spawn(async move {
+                let mut buffer = vec![0; 1 << 20];
+                while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+                    let Some(body) = answer(&String::from_utf8_lossy(&buffer[..read]), number) else { return };
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                    tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_not_asked_for_again_at_another_plugin_that_came_after() {
+    let dir = TestDir::new();
+    let creates = Arc::new(AtomicU32::new(0));
+    let count = creates.clone();
+    // Promises, takes a create and dies over it; who listens there next promises nothing.
+    let task = scripted(&dir, move |text, _| match (text.starts_with("POST /create"), count.load(Ordering::Relaxed)) {
+        (true, before) => {
+            count.fetch_add(1, Ordering::Relaxed);
+            (before > 0).then_some("{\"PodUID\":\"x\",\"PodJID\":\"9\"}")
+        }
+        (false, 0) => Some("{\"capabilities\":[\"idempotentCreate\"]}"),
+        (false, _) => Some("{}"),
+    })
+    .await;
+    let api = Api::start_in(dir).await;
+    api.create(pod(1)).await.assert_refused(502, "hop=plugin;code=submission-unknown;retry=no", "default/p1");
+    assert_eq!(creates.load(Ordering::Relaxed), 1);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_create_for_a_plugin_without_the_promise_has_a_connection_of_its_own() {
+    let dir = TestDir::new();
+    let used: Arc<std::sync::Mutex<Vec<usize>>> = Arc::default();
+    let notes = used.clone();
+    let task = scripted(&dir, move |text, connection| {
+        if !text.starts_with("POST /create") {
+            return Some("[]");
+        }
+        notes.lock().unwrap().push(connection);
+        Some("{\"PodUID\":\"x\",\"PodJID\":\"9\"}")
+    })
+    .await;
+    let api = Api::start_in(dir).await;
+    for n in 1..=3 {
+        assert_eq!(api.create(pod(n)).await.status, 200);
+    }
+    let mut connections = used.lock().unwrap().clone();
+    connections.dedup();
+    assert_eq!(connections.len(), 3, "a pooled one may have just died, and then nobody knows whether it arrived");
+    task.abort();
+}

@@ -134,3 +134,19 @@ async fn a_deleted_pod_is_forgotten_and_may_be_created_anew() {
         assert_eq!(plugin.asked("/create").len(), round);
     }
 }
+
+#[tokio::test]
+async fn a_delete_that_failed_does_not_let_the_pod_be_sent_a_second_time() {
+    let (api, plugin) = Api::with_plugin(|asked| async move {
+        match asked.path.as_str() {
+            "/create" => ok(json!({"PodUID": uid(1), "PodJID": "42"})),
+            "/delete" => say(500, "scancel: error"),
+            _ => ok(json!([])),
+        }
+    })
+    .await;
+    assert_eq!(api.create(pod(1)).await.status, 200);
+    assert_eq!(api.call("DELETE", "/delete", pod(1).to_string()).await.status, 500);
+    assert_eq!(api.create(pod(1)).await.json()["PodJID"], "42");
+    assert_eq!(plugin.asked("/create").len(), 1);
+}
