@@ -46,7 +46,9 @@ pub(crate) fn claim(pod_dir: &Path, job_id: &JobId) -> io::Result<Claim> {
     if owner != job_id.as_str() {
         return Ok(Claim::Foreign(format!("job {owner}")));
     }
-    let lock = match Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock) {
+    // For writing: NFS gives an exclusive lock to no other (flock(2)).
+    let file = File::options().read(true).write(true).open(&path)?;
+    let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Some(lock),
         Err((_, Errno::EWOULDBLOCK)) => {
             return Ok(Claim::Foreign("a supervisor of this job that still runs".to_owned()));

@@ -126,6 +126,10 @@ pub struct Mount {
     /// `readOnly`.
     #[serde(default)]
     pub read_only: bool,
+    /// Directories of which one must hold the source, wherever symbolic links lead: containers of the pod may have made
+    /// some. Without any it is not looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<PathBuf>,
 }
 
 /// `launch.json` cannot be used.
@@ -205,7 +209,12 @@ mod tests {
                 args: vec!["-c".into(), "exit 3".into()],
                 env: vec![("A".into(), "b\n'c'".into())],
                 working_dir: None,
-                mounts: vec![Mount { source: "/x".into(), target: "/y".into(), read_only: true }],
+                mounts: vec![Mount {
+                    source: "/x".into(),
+                    target: "/y".into(),
+                    read_only: true,
+                    within: vec!["/".into()],
+                }],
             }],
             spool: "/data/.spool".into(),
             image_cache: "/data/.images".into(),

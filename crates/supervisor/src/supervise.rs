@@ -194,7 +194,8 @@ impl Supervisor {
             running.spawn_local(container::run(pod.clone(), id));
         }
         let begun = Instant::now();
-        let deadline = launch.active_deadline_seconds.map(|seconds| begun + Duration::from_secs(seconds));
+        let deadline =
+            launch.active_deadline_seconds.and_then(|seconds| begun.checked_add(Duration::from_secs(seconds)));
         let mut kill_at: Option<Instant> = None;
         while !lifecycle.finished() {
             let asked = tokio::select! {
@@ -215,9 +216,10 @@ impl Supervisor {
             if let Some(asked) = asked {
                 let deletion = Deletion::load(&pod_dir);
                 let grace = deletion.and_then(|d| d.grace_seconds).unwrap_or(launch.grace_seconds);
-                let until = Instant::now() + Duration::from_secs(grace);
+                // so long that no clock shows it: never
+                let until = Instant::now().checked_add(Duration::from_secs(grace));
                 // a later delete may be in more of a hurry, never in less
-                kill_at = Some(kill_at.map_or(until, |before| before.min(until)));
+                kill_at = kill_at.into_iter().chain(until).min();
                 let ending = ending(asked, deletion, &launch);
                 tracing::info!("ending the pod: {}", ending.message);
                 lifecycle.stop(ending, Timestamp::now());

@@ -186,10 +186,10 @@ mod tests {
             ("/a\"1", "/b", false, ["--mount", "type=bind,\"source=/a\"\"1\",destination=/b"]),
         ];
         for (source, target, read_only, expected) in cases {
-            let mount = Mount { source: source.into(), target: target.into(), read_only };
+            let mount = Mount { source: source.into(), target: target.into(), read_only, within: vec![] };
             assert_eq!(mount_option(&mount).unwrap(), expected);
         }
-        let newline = Mount { source: "/a".into(), target: "/b\nc".into(), read_only: true };
+        let newline = Mount { source: "/a".into(), target: "/b\nc".into(), read_only: true, within: vec![] };
         assert!(mount_option(&newline).unwrap_err().message.contains("mountPath"));
     }
 

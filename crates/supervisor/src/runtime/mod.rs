@@ -5,6 +5,7 @@
 //! exit codes) is the same for all of them. The next one is a variant of [`Runtime`], a file and two arms here.
 
 mod apptainer;
+mod confine;
 mod host;
 mod pull;
 
@@ -53,13 +54,24 @@ impl Words {
 /// Dropping the future gives up; a process that it started is ended.
 pub(crate) async fn prepare(container: &ContainerLaunch, around: &Surroundings<'_>) -> Result<Spec, StartFailure> {
     match &container.runtime {
-        Runtime::Host => host::spec(container, &around.stage()),
+        Runtime::Host => host::spec(&confined(container).await?, &around.stage()),
         Runtime::Apptainer { executable, options, image, pull } => {
             let site = apptainer::Site { executable, options };
             let image = apptainer::prepare(&site, image, *pull, container, around).await?;
-            apptainer::spec(&site, &image, container, around)
+            // after the pull, which may take long: what is judged is what is mounted
+            apptainer::spec(&site, &image, &confined(container).await?, around)
         }
     }
+}
+
+/// The container with mounts that stay where they belong.
+async fn confined(container: &ContainerLaunch) -> Result<ContainerLaunch, StartFailure> {
+    let mounts = container.mounts.clone();
+    let judged = tokio::task::spawn_blocking(|| confine::confined(mounts)).await;
+    let mounts = judged.unwrap_or_else(|error| {
+        Err(StartFailure::setup(format!("the container's mounts cannot be judged: {error}")))
+    })?;
+    Ok(ContainerLaunch { mounts, ..container.clone() })
 }
 
 /// Whether [`prepare`] may take long, and what to show meanwhile.

@@ -67,8 +67,11 @@ pub(super) async fn pull(
         .create(around.image_cache)
         .map_err(|e| fail(e, around.image_cache))?;
     let lock_path = cached.with_extension("lock");
-    let _lock = lock(&lock_path).await.map_err(|e| fail(e, &lock_path))?;
+    let lock = lock(&lock_path).await.map_err(|e| fail(e, &lock_path))?;
     if !cached.exists() {
+        if lock.is_some() {
+            remove_unfinished(&cached);
+        }
         fetch(tool, image, &cached, around).await?;
     }
     Ok(cached.display().to_string())
@@ -81,6 +84,18 @@ fn file_name(image: &str) -> String {
         let _ = write!(name, "{byte:02x}");
         name
     }) + ".sif"
+}
+
+/// Removes what pulls of this image left that were killed: images are large. To be called with the image's lock.
+fn remove_unfinished(cached: &Path) {
+    let (Some(directory), Some(stem)) = (cached.parent(), cached.file_stem()) else { return };
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let of_this = path.file_stem().map(Path::new).and_then(Path::file_stem) == Some(stem);
+        if of_this && path.extension().is_some_and(|extension| extension == "part") {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// Waits for a lock; a file system without locks gives none, and then each pod pulls for itself.

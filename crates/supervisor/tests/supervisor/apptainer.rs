@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use interlink_supervisor::launch::{ContainerLaunch, Launch, PullPolicy, Runtime};
+use interlink_supervisor::launch::{ContainerLaunch, Launch, Mount, PullPolicy, Runtime};
 use interlink_testkit::dirs::TestDir;
 use interlink_testkit::users;
 use nix::sys::signal::Signal;
@@ -22,6 +22,8 @@ crate::tests![
     variables_arrive_byte_exact,
     a_variable_that_cannot_be_given_is_named,
     volumes_are_bound_whatever_their_paths,
+    a_link_of_another_container_leads_nowhere,
+    what_a_killed_pull_left_goes_with_the_next,
     arguments_alone_go_to_the_images_own_program,
     a_missing_image_is_an_image_error,
     a_missing_program_is_doubtful_and_says_so,
@@ -147,6 +149,32 @@ fn volumes_are_bound_whatever_their_paths() {
     assert_eq!(fs::read_to_string(pod.home.join("scratch/made")).unwrap(), "new\n");
 }
 
+fn a_link_of_another_container_leads_nowhere() {
+    let pod = Pod::new(vec![], vec![]);
+    let secret = pod.write("account/key", "secret").parent().unwrap().to_owned();
+    let volume = pod.home.folder("volume");
+    fs::create_dir(volume.join("part")).unwrap();
+    let text = format!("rm -r /v/part; ln -s {} /v/part; ln -s . /v/here; echo own > /v/key", secret.display());
+    let init = ContainerLaunch {
+        name: "i".into(),
+        command: vec!["/bin/busybox".into(), "sh".into(), "-c".into(), text],
+        mounts: vec![mount(&volume, "/v", false)],
+        ..contained("")
+    };
+    let within = |name: &str, part: &str| ContainerLaunch {
+        name: name.into(),
+        mounts: vec![Mount { within: vec![volume.clone()], ..mount(volume.join(part), "/mnt", true) }],
+        ..contained("cat /mnt/key")
+    };
+    let containers = vec![within("out", "part"), within("in", "here")];
+    let launch = Launch { init_containers: vec![init], containers, ..pod.launch.clone() };
+    let pod = Pod { launch, ..pod };
+    assert_eq!(pod.run(), 128);
+    assert!(pod.ended(0).message.contains("symbolic link"), "{}", pod.ended(0).message);
+    assert!(!pod.dir().join("run-out.out").exists());
+    assert_eq!(pod.output("run-in.out"), "own\n");
+}
+
 fn arguments_alone_go_to_the_images_own_program() {
     // a sandbox without a runscript runs a shell
     let mut container = contained("");
@@ -251,6 +279,21 @@ fn a_reference_is_pulled_once() {
     let kept: Vec<String> =
         fs::read_dir(cache.join("images")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     assert!(kept.iter().all(|name| name.ends_with(".sif") || name.ends_with(".lock")), "{kept:?}");
+}
+
+fn what_a_killed_pull_left_goes_with_the_next() {
+    let (url, _) = serve(sif().to_owned());
+    let cache = TestDir::new();
+    assert_eq!(fetching(&url, PullPolicy::IfNotPresent, &cache).run(), 0);
+    let images =
+        || -> Vec<PathBuf> { fs::read_dir(cache.join("images")).unwrap().map(|entry| entry.unwrap().path()).collect() };
+    let image = images().into_iter().find(|path| path.extension().is_some_and(|e| e == "sif")).unwrap();
+    fs::rename(&image, image.with_extension("6.part")).unwrap();
+    let other = cache.join("images/another.6.part");
+    fs::write(&other, "").unwrap();
+    assert_eq!(fetching(&url, PullPolicy::IfNotPresent, &cache).run(), 0);
+    let parts: Vec<PathBuf> = images().into_iter().filter(|p| p.extension().is_some_and(|e| e == "part")).collect();
+    assert_eq!(parts, [other]);
 }
 
 fn a_reference_is_pulled_for_each_pod_when_asked_for() {

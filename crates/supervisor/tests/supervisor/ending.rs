@@ -12,6 +12,7 @@ crate::tests![
     a_delete_asks_every_container_to_stop,
     a_container_that_ignores_term_is_killed_after_its_grace,
     the_grace_of_the_delete_wins,
+    a_grace_without_end_is_none_at_all,
     a_second_delete_in_a_hurry_shortens_the_grace,
     a_finished_container_keeps_its_own_exit_code,
     the_time_limit_is_never_a_success,
@@ -65,6 +66,18 @@ fn the_grace_of_the_delete_wins() {
     Deletion { grace_seconds: Some(0) }.store(&pod.dir()).unwrap();
     supervisor.signal(Signal::SIGUSR1);
     assert_eq!(supervisor.end(), 137);
+}
+
+fn a_grace_without_end_is_none_at_all() {
+    let mut pod = Pod::of(script("a", WAITS));
+    // what Kubernetes lets through
+    pod.launch.grace_seconds = i64::MAX.cast_unsigned();
+    pod.launch.active_deadline_seconds = Some(i64::MAX.cast_unsigned());
+    let supervisor = pod.start("7");
+    ready(&pod, &["a"]);
+    supervisor.signal(Signal::SIGTERM);
+    assert_eq!(supervisor.end(), 143);
+    assert!(pod.report().finished && pod.output("run-a.out").ends_with("told\n"));
 }
 
 fn a_second_delete_in_a_hurry_shortens_the_grace() {

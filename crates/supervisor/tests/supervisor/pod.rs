@@ -45,7 +45,7 @@ pub(crate) fn script(name: &str, text: &str) -> ContainerLaunch {
 }
 
 pub(crate) fn mount(source: impl Into<PathBuf>, target: &str, read_only: bool) -> Mount {
-    Mount { source: source.into(), target: target.into(), read_only }
+    Mount { source: source.into(), target: target.into(), read_only, within: vec![] }
 }
 
 impl Pod {
