@@ -194,7 +194,13 @@ impl Client {
         let fault = answer.header(header::ERROR).map(str::to_owned);
         // The words are a courtesy: an error stays an error without them.
         let body = answer.bytes(ERROR_LIMIT, BODY_LIMIT).await.unwrap_or_default();
+        let from_a_hop = fault.is_some();
         let mut fault = Fault::read(HOP, status.as_u16(), fault.as_deref(), &body);
+        // A proxy that does not let us in says nothing about the pod: tokens expire and are renewed.
+        if !from_a_hop && matches!(status.as_u16(), 401 | 403 | 407) {
+            fault.retry = true;
+            fault.sentence.push_str("; check VKTokenFile");
+        }
         if matches!(status.as_u16(), 404 | 410) {
             super::error::NOT_FOUND.clone_into(&mut fault.code);
         }

@@ -41,7 +41,7 @@ pub(super) fn judge(error: &InterlinkError, idempotent: bool) -> Failed {
 
 /// Answers by which a server says that it has not even begun.
 fn is_not_now(code: &str) -> bool {
-    matches!(code, "http-425" | "http-429")
+    matches!(code, "http-401" | "http-403" | "http-407" | "http-425" | "http-429")
 }
 
 /// The last look-ups that must agree before a pod counts as not submitted.

@@ -68,6 +68,17 @@ async fn a_passing_refusal_keeps_the_pod_pending_and_is_tried_again() {
 }
 
 #[tokio::test]
+async fn an_expired_token_fails_no_pod() {
+    let world = World::start(&[]).await;
+    world.script().creates.extend([Create::Refuse(401, "token expired"), Create::Refuse(403, "not you")]);
+    world.listed(vec![pod(1)]).await;
+    world.shown(1, "Pending", "token expired; check VKTokenFile").await;
+    world.shown(1, "Pending", "submitted as job 7").await;
+    assert_eq!(world.script().made[&uid(1)], 1);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn an_answer_that_got_lost_does_not_submit_twice() {
     let world = World::start(OURS).await;
     world.script().creates.push_back(Create::Lost);
