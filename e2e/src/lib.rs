@@ -8,13 +8,16 @@
 //! - [`site`]: the batch machine: Slurm, sshd of an unprivileged user, the plugin.
 //! - [`link`]: the tunnel and the API server beside the cluster.
 //! - [`node`]: the control plane and the virtual kubelet.
+//! - [`deployed`]: all four as systemd units, as `deploy/` has them, on one machine.
 //! - [`pods`]: manifests, and what `kubectl` says about them.
 
+pub mod deployed;
 pub mod link;
 pub mod node;
 pub mod pods;
 pub mod site;
 
+pub use deployed::Deployed;
 pub use link::Link;
 pub use node::Node;
 pub use site::Site;
