@@ -38,6 +38,8 @@ struct Args {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
+    // The testkit says by a panic what is missing or did not come up: the sentence counts, not the way there.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     tokio::select! {
         done = run(&args.only) => match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -68,9 +70,8 @@ async fn run(only: &str) -> anyhow::Result<()> {
     for bench in chosen {
         let name = bench.figures.join(", ");
         eprintln!("{name}: {}", bench.about);
-        // The testkit says by a panic what is missing or did not come up.
         let result = AssertUnwindSafe((bench.run)()).catch_unwind().await;
-        match result.unwrap_or_else(|_| Err(anyhow::anyhow!("the panic above says why"))) {
+        match result.unwrap_or_else(|_| Err(anyhow::anyhow!("see above"))) {
             Ok(found) => figures.extend(found.into_iter().filter(|figure| figure.name.starts_with(only))),
             Err(error) => {
                 eprintln!("{name} failed: {error:#}");
