@@ -116,6 +116,7 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             wait: Duration::from_secs(1),
             state_socket: None,
+            check: false,
             verbose: false,
             ignored: Vec::new(),
         }

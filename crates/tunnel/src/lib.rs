@@ -17,12 +17,14 @@
 //! | [`backoff`] | when to try again |
 //! | [`session`] | the SSH session: brought up, watched, brought up again |
 //! | [`forward`] | local connections carried over channels of the session |
+//! | [`check`] | everything tried once, in words |
 //! | [`state`] | what is told to operators and to the programs in front |
 //!
 //! It ends only when told to, or at the start for what a person must mend (exit codes 2 and 78 of
-//! [`interlink_daemon::exit`]); never because of the network, nor because of the server.
+//! [`interlink_daemon::exit`], 1 of a check that found something); never because of the network, nor because of the server.
 
 pub mod backoff;
+pub mod check;
 pub mod config;
 pub mod credentials;
 pub mod forward;

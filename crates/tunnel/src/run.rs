@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::check;
 use crate::config::{Direction, Settings};
 use crate::credentials::Credentials;
 use crate::forward::{self, Patience, reverse};
@@ -36,6 +37,9 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     }
     allow_many_descriptors();
     let credentials = Credentials::load(&settings)?;
+    if settings.check {
+        return check::run(&settings, credentials, &mut std::io::stdout().lock()).await;
+    }
     let ends = Ends::prepare(&settings).await?;
     let handle = HopHandle::new("ssh-tunnel", "tunnel");
     handle.detail("server", settings.server.to_string());

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Direction, Remote, Settings};
-use crate::session::fault::SOCKET_OPTIONS;
+use crate::config::{Direction, Settings};
+use crate::session::fault::Fault;
 use crate::session::link::Link;
 use crate::session::live::FarEnd;
 
@@ -66,7 +66,7 @@ async fn follow(settings: &Settings, handle: &HopHandle, far_end: Option<watch::
             match known {
                 FarEnd::Unknown => {}
                 FarEnd::Answers => tracing::info!("the service at {service} answers"),
-                FarEnd::Refuses => tracing::warn!("{}", refused(settings).0),
+                FarEnd::Refuses => tracing::warn!("{}", Fault::no_service(settings).cause),
             }
             handle.set_behind(behind(settings, known).into_iter().collect());
             if far_end.changed().await.is_err() {
@@ -81,36 +81,14 @@ fn behind(settings: &Settings, known: FarEnd) -> Option<HopState> {
     let (state, (cause, remedy)) = match known {
         FarEnd::Unknown => return None,
         FarEnd::Answers => (HopStatus::Up, Default::default()),
-        FarEnd::Refuses => (HopStatus::Down, refused(settings)),
+        FarEnd::Refuses => {
+            let fault = Fault::no_service(settings);
+            (HopStatus::Down, (fault.cause, fault.remedy))
+        }
     };
     let hop = match settings.forward.direction {
         Direction::Forward => BEHIND,
         Direction::Reverse => BEHIND_REVERSE,
     };
     Some(HopState { hop: hop.to_owned(), state, since: Some(Timestamp::now()), cause, remedy })
-}
-
-/// Cause and remedy. sshd answers alike for a socket that is absent and for one that it forbids; only its log knows.
-fn refused(settings: &Settings) -> (String, String) {
-    let host = &settings.server.host;
-    if settings.forward.direction == Direction::Reverse {
-        return (
-            format!("nothing listens at {} on this machine", settings.forward.local),
-            "start the service, or correct -lsock".to_owned(),
-        );
-    }
-    match &settings.forward.remote {
-        remote @ Remote::Port(port) => (
-            format!("nothing listens at {remote} on {host}"),
-            format!("start the service there, or correct -rport if it listens on another port than {port}"),
-        ),
-        Remote::Socket(path) => (
-            format!("{path} on {host} can't be connected to: nothing listens there, or the server forbids it"),
-            format!("start the service there, or correct -rsock; {SOCKET_OPTIONS}"),
-        ),
-        Remote::Command(command) => (
-            format!("`{command}` on {host} can't reach the service's socket"),
-            "start the service there, or correct the socket that the command dials (--socket)".to_owned(),
-        ),
-    }
 }

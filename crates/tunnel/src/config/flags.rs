@@ -52,6 +52,9 @@ pub struct Flags {
     /// Path of the socket that serves the tunnel's state
     #[arg(long, value_name = "PATH")]
     state: Option<String>,
+    /// Connect once, say step by step what works and how long it takes, and end: 0 if all does, 1 if not
+    #[arg(long)]
+    check: bool,
     /// More words in the log
     #[arg(long)]
     verbose: bool,
@@ -130,6 +133,7 @@ impl Flags {
             connect_timeout: parse_duration("-connect-timeout", &self.connect_timeout)?,
             wait: parse_duration("-wait", &self.wait)?,
             state_socket: present(self.state).map(|p| expand_tilde(&p)),
+            check: self.check,
             verbose: self.verbose,
             ignored,
         })

@@ -29,6 +29,8 @@ pub struct Settings {
     pub wait: Duration,
     /// The socket that serves the tunnel's own state; the default of [`interlink_daemon`] if `None`.
     pub state_socket: Option<PathBuf>,
+    /// Try everything once and say what came of it, instead of serving.
+    pub check: bool,
     /// Debug lines in the log.
     pub verbose: bool,
     /// Accepted for the sake of old command lines, without effect; to be warned about.

@@ -1,6 +1,7 @@
 //! From nothing to a session that is logged in and may forward: dial, shake hands, log in, probe.
 
 use std::borrow::Cow;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::exec;
 use super::fault::Fault;
 use super::gatekeeper::{Broken, Gatekeeper, Incoming};
 use super::live::{Cut, Live, OpenError};
+use super::step::Step;
 use crate::config::{Direction, Remote, Settings};
 use crate::hostkeys::HostKeys;
 use crate::identity::{Identity, rsa_hash};
@@ -36,7 +38,7 @@ const KEEPALIVES: usize = 3;
 const SILENCE: Duration = Duration::from_secs(44);
 
 /// Establishes a session. The receiver tells why it ended, in words.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     settings: &Settings,
     identity: &Identity,
     host_keys: Arc<HostKeys>,
@@ -45,23 +47,34 @@ pub(super) async fn connect(
     let (server, limit) = (&settings.server, settings.connect_timeout);
     let (stream, peer) = dial(server, limit).await?;
     let late = |step| Fault::timeout(server, step, limit);
-    let io = |err| Fault::tcp(server, Some(peer), &err);
-    let stream = stream.into_std().map_err(io)?;
-    let link = Cut::new(stream.try_clone().map_err(io)?);
+    let broken = |err| Fault::tcp(server, Some(peer), &err);
+    // The server speaks first; waiting for it tells a server that bans us from one that speaks something else.
+    let mut first = [0; 4];
+    let ssh = match timeout(limit, stream.peek(&mut first)).await.map_err(|_| late(Step::Greeting))? {
+        Ok(0) => return Err(Fault::no_banner(server, &io::ErrorKind::UnexpectedEof.into())),
+        Ok(n) => b"SSH-".starts_with(&first[..n]),
+        Err(err) => return Err(Fault::no_banner(server, &err)),
+    };
+    let stream = stream.into_std().map_err(broken)?;
+    let link = Cut::new(stream.try_clone().map_err(broken)?);
     // The library reads each packet in two pieces.
-    let stream = BufReader::with_capacity(READ, tokio::net::TcpStream::from_std(stream).map_err(io)?);
+    let stream = BufReader::with_capacity(READ, tokio::net::TcpStream::from_std(stream).map_err(broken)?);
 
     let config = Arc::new(client_config(host_keys.trust().algorithms()));
     let (ended, end) = oneshot::channel();
     let gatekeeper = Gatekeeper { host_keys, ended: Some(ended), incoming };
     let mut handle = timeout(limit, client::connect_stream(config, stream, gatekeeper))
         .await
-        .map_err(|_| late("the handshake"))?
+        .map_err(|_| late(Step::Handshake))?
         .map_err(|broken| match broken {
+            // Other words may come before a server's banner, but then it came.
+            Broken::Ssh(russh::Error::Disconnect | russh::Error::HUP | russh::Error::IO(_)) if !ssh => {
+                Fault::handshake(server, &russh::Error::Version)
+            }
             Broken::Ssh(err) => Fault::handshake(server, &err),
             Broken::HostKey(refusal) => Fault::host_key(&refusal),
         })?;
-    timeout(limit, log_in(settings, identity, &mut handle)).await.map_err(|_| late("logging in"))??;
+    timeout(limit, log_in(settings, identity, &mut handle)).await.map_err(|_| late(Step::Login))??;
 
     let (opener, end) = match &settings.forward.remote {
         Remote::Command(command) => {
@@ -135,7 +148,7 @@ async fn log_in(
     identity: &Identity,
     handle: &mut client::Handle<Gatekeeper>,
 ) -> Result<(), Fault> {
-    let ended = |err: &russh::Error| Fault::handshake(&settings.server, err);
+    let ended = |err: &russh::Error| Fault { step: Step::Login, ..Fault::handshake(&settings.server, err) };
     let hash = if identity.key.algorithm().is_rsa() {
         let announced = handle.best_supported_rsa_hash().await.map_err(|err| ended(&err))?;
         Some(rsa_hash(announced).ok_or_else(|| Fault::rsa_sha1(settings))?)

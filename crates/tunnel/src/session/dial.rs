@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::fault::Fault;
+use super::step::Step;
 use crate::config::Server;
 
 /// How much later each further address is tried (RFC 8305, "Connection Attempt Delay").
@@ -23,7 +24,7 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) async fn dial(server: &Server, limit: Duration) -> Result<(TcpStream, SocketAddr), Fault> {
     let found = timeout(limit, lookup_host((server.host.as_str(), server.port)))
         .await
-        .map_err(|_| Fault::timeout(server, "looking up the name to connect", limit))?
+        .map_err(|_| Fault::timeout(server, Step::Name, limit))?
         .map_err(|err| Fault::resolve(server, &err))?;
     let mut attempts = JoinSet::new();
     for (delay, addr) in (0u32..).map(|n| STAGGER * n).zip(found) {

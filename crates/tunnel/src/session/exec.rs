@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fault::{Fault, Silence};
 use super::gatekeeper::Gatekeeper;
+use super::step::Step;
 use crate::config::Settings;
 
 /// How long a command may take to greet, beyond the time limit of a step: login shells read modules and quotas.
@@ -43,7 +44,7 @@ pub(super) async fn start(
         Ok(Ok(channel)) => channel,
         Ok(Err(russh::Error::ChannelOpenFailure(_))) => return Err(Fault::no_session(server)),
         Ok(Err(err)) => return Err(Fault::lost(server, &super::fault::end_in_words(&err))),
-        Err(_) => return Err(Fault::timeout(server, "opening a session", settings.connect_timeout)),
+        Err(_) => return Err(Fault::timeout(server, Step::Forwarding, settings.connect_timeout)),
     };
     let deadline = Instant::now() + settings.connect_timeout + PROFILE;
     let rest = match timeout_at(deadline, greeted(&mut channel)).await {

@@ -8,13 +8,16 @@ use interlink_transport::mux;
 use russh::{AlgorithmKind, MethodSet};
 
 use crate::backoff::Pace;
-use crate::config::{Remote, Server, Settings};
+use crate::config::{Direction, Remote, Server, Settings};
 use crate::hostkeys::verify::Refusal;
 use crate::session::live::ListenError;
+use crate::session::step::Step;
 
 /// A reason for the tunnel to be down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
+    /// How far it came.
+    pub step: Step,
     /// What happened.
     pub cause: String,
     /// What can be done about it.
@@ -44,23 +47,24 @@ pub enum Silence {
 }
 
 /// Everything in the server's configuration that decides about forwards to Unix sockets.
-pub const SOCKET_OPTIONS: &str = "in the server's sshd_config, AllowStreamLocalForwarding must be yes or local, \
+const SOCKET_OPTIONS: &str = "in the server's sshd_config, AllowStreamLocalForwarding must be yes or local, \
     AllowTcpForwarding not no, DisableForwarding no and PermitOpen unset (sshd -T -C user=… shows the effective values); in \
     authorized_keys, the key must have no permitopen and not be no-port-forwarding, or restrict without port-forwarding";
 
 impl Fault {
-    fn eager(cause: String, remedy: impl Into<String>) -> Self {
-        Self { cause, remedy: remedy.into(), pace: Pace::Eager }
+    fn eager(step: Step, cause: String, remedy: impl Into<String>) -> Self {
+        Self { step, cause, remedy: remedy.into(), pace: Pace::Eager }
     }
 
-    fn patient(cause: String, remedy: impl Into<String>) -> Self {
-        Self { cause, remedy: remedy.into(), pace: Pace::Patient }
+    fn patient(step: Step, cause: String, remedy: impl Into<String>) -> Self {
+        Self { step, cause, remedy: remedy.into(), pace: Pace::Patient }
     }
 
     /// The server's name leads nowhere.
     #[must_use]
     pub fn resolve(server: &Server, err: &io::Error) -> Self {
         Self::eager(
+            Step::Name,
             format!("the name {} can't be resolved ({err})", server.host),
             "check the spelling of -addr and the DNS of this machine",
         )
@@ -77,15 +81,26 @@ impl Fault {
             io::ErrorKind::ConnectionRefused => "sshd is not running there, or listens on another port",
             _ => "check the network and the firewalls on the way to it",
         };
-        Self::eager(format!("{at} can't be connected to ({err})"), remedy)
+        Self::eager(Step::Tcp, format!("{at} can't be connected to ({err})"), remedy)
     }
 
     /// A step took too long.
     #[must_use]
-    pub fn timeout(server: &Server, step: &str, after: Duration) -> Self {
+    pub fn timeout(server: &Server, step: Step, after: Duration) -> Self {
         Self::eager(
-            format!("{step} with {server} took longer than {after:?}"),
+            step,
+            format!("{} with {server} took longer than {after:?}", step.doing()),
             "check the network and the load of the server; -connect-timeout gives it more time",
+        )
+    }
+
+    /// The server accepted the connection and said nothing that begins an SSH session.
+    #[must_use]
+    pub fn no_banner(server: &Server, err: &io::Error) -> Self {
+        Self::eager(
+            Step::Greeting,
+            format!("{server} accepts connections but ends them before it says that it speaks SSH ({err})"),
+            "its log says why; often it is overloaded (MaxStartups) or bans this address for a while (fail2ban, PerSourcePenalties)",
         )
     }
 
@@ -93,10 +108,13 @@ impl Fault {
     #[must_use]
     pub fn handshake(server: &Server, err: &russh::Error) -> Self {
         match err {
-            russh::Error::Version => {
-                Self::eager(format!("{server} does not speak SSH"), "check the port of -addr: it must be that of sshd")
-            }
+            russh::Error::Version => Self::eager(
+                Step::Greeting,
+                format!("{server} does not speak SSH"),
+                "check the port of -addr: it must be that of sshd",
+            ),
             russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, ours, theirs } => Self::patient(
+                Step::HostKey,
                 format!(
                     "the keys on record for {server} are of the types {}, the server has {}",
                     ours.join(", "),
@@ -105,6 +123,7 @@ impl Fault {
                 "compare the server's keys (ssh-keyscan) with the site's announcement and put them on record",
             ),
             russh::Error::NoCommonAlgo { kind, ours, theirs } => Self::patient(
+                Step::Handshake,
                 format!(
                     "{server} and this program have no {kind:?} algorithm in common (ours: {}; the server's: {})",
                     ours.join(", "),
@@ -113,10 +132,12 @@ impl Fault {
                 "the server's software is too old, or its configuration allows too little",
             ),
             russh::Error::WrongServerSig => Self::patient(
+                Step::HostKey,
                 format!("{server} could not prove that it holds its host key"),
                 "somebody may be listening in: ask the site",
             ),
             err => Self::eager(
+                Step::Handshake,
                 format!("{server} ended the handshake ({err})"),
                 "its log says why; often it is overloaded (MaxStartups) or bans this address for a while",
             ),
@@ -126,7 +147,7 @@ impl Fault {
     /// The server's host key is not acceptable.
     #[must_use]
     pub fn host_key(refusal: &Refusal) -> Self {
-        Self::patient(refusal.cause(), refusal.remedy())
+        Self::patient(Step::HostKey, refusal.cause(), refusal.remedy())
     }
 
     /// The server did not let us in.
@@ -136,6 +157,7 @@ impl Fault {
         let key_file = key_file.display();
         if partial {
             return Self::patient(
+                Step::Login,
                 format!("{server} accepted the key {key_file} for {user} but wants a second factor"),
                 "ask the site for an account or an address range that logs in by key alone",
             );
@@ -143,6 +165,7 @@ impl Fault {
         let accepts = accepts.iter().map(<&'static str>::from).collect::<Vec<_>>().join(", ");
         let accepts = if accepts.is_empty() { String::new() } else { format!("; it accepts {accepts}") };
         Self::patient(
+            Step::Login,
             format!("{server} refused the key {key_file} ({key}) for user {user}{accepts}"),
             format!(
                 "add the public key (ssh-keygen -y -f {key_file}) to ~{user}/.ssh/authorized_keys on the server, and check \
@@ -155,6 +178,7 @@ impl Fault {
     #[must_use]
     pub fn rsa_sha1(settings: &Settings) -> Self {
         Self::patient(
+            Step::Login,
             format!(
                 "{} takes only SHA-1 signatures of RSA keys, which are forgeable, so {} can't log in",
                 settings.server,
@@ -169,6 +193,7 @@ impl Fault {
     pub fn forbidden(server: &Server, remote: &Remote) -> Self {
         match remote {
             Remote::Port(port) => Self::patient(
+                Step::Forwarding,
                 format!("{server} forbids forwarding to localhost:{port} and 127.0.0.1:{port}"),
                 format!(
                     "in its sshd_config, AllowTcpForwarding must be yes or local, DisableForwarding no, and PermitOpen must have \
@@ -176,11 +201,39 @@ impl Fault {
                      no-port-forwarding or restrict without port-forwarding, and its permitopen must have localhost:{port}"
                 ),
             ),
-            Remote::Socket(path) => {
-                Self::patient(format!("{server} forbids forwarding to the socket {path}"), SOCKET_OPTIONS)
-            }
+            Remote::Socket(path) => Self::patient(
+                Step::Forwarding,
+                format!("{server} forbids forwarding to the socket {path}"),
+                SOCKET_OPTIONS,
+            ),
             Remote::Command(_) => Self::no_session(server),
         }
+    }
+
+    /// Nothing takes the connections at the end of the tunnel.
+    #[must_use]
+    pub fn no_service(settings: &Settings) -> Self {
+        let host = &settings.server.host;
+        let (cause, remedy) = match (&settings.forward.direction, &settings.forward.remote) {
+            (Direction::Reverse, _) => (
+                format!("nothing listens at {} on this machine", settings.forward.local),
+                "start the service, or correct -lsock".to_owned(),
+            ),
+            (Direction::Forward, remote @ Remote::Port(port)) => (
+                format!("nothing listens at {remote} on {host}"),
+                format!("start the service there, or correct -rport if it listens on another port than {port}"),
+            ),
+            // sshd answers alike for a socket that is absent and for one that it forbids; only its log knows.
+            (Direction::Forward, Remote::Socket(path)) => (
+                format!("{path} on {host} can't be connected to: nothing listens there, or the server forbids it"),
+                format!("start the service there, or correct -rsock; {SOCKET_OPTIONS}"),
+            ),
+            (Direction::Forward, Remote::Command(command)) => (
+                format!("`{command}` on {host} can't reach the service's socket"),
+                "start the service there, or correct the socket that the command dials (--socket)".to_owned(),
+            ),
+        };
+        Self::eager(Step::Service, cause, remedy)
     }
 
     /// The server does not listen for a tunnel in reverse.
@@ -188,10 +241,12 @@ impl Fault {
     pub fn no_listener(server: &Server, remote: &Remote, why: &ListenError) -> Self {
         match (why, remote) {
             (ListenError::Forbidden, _) => Self::patient(
+                Step::Forwarding,
                 format!("{server} forbids to listen on {remote}"),
                 format!("{}; ports below 1024 are for root", listen_options(remote)),
             ),
             (ListenError::Taken, _) => Self::eager(
+                Step::Forwarding,
                 format!(
                     "{remote} on {server} is taken: the listener of an earlier session lingers, or another program listens there"
                 ),
@@ -202,6 +257,7 @@ impl Fault {
                 ),
             ),
             (ListenError::Unclear | ListenError::Lost, Remote::Socket(path)) => Self::eager(
+                Step::Forwarding,
                 format!(
                     "{server} does not listen on {path}: the file of an earlier session lingers there, or the server forbids it"
                 ),
@@ -212,6 +268,7 @@ impl Fault {
                 ),
             ),
             (ListenError::Unclear | ListenError::Lost, Remote::Port(_) | Remote::Command(_)) => Self::eager(
+                Step::Forwarding,
                 format!("{server} does not listen on {remote}: it forbids that, or something else listens there"),
                 format!("it is asked for again; {}", listen_options(remote)),
             ),
@@ -222,6 +279,7 @@ impl Fault {
     #[must_use]
     pub fn no_session(server: &Server) -> Self {
         Self::patient(
+            Step::Forwarding,
             format!("{server} opens no session, so that no command can run there"),
             "MaxSessions in its sshd_config must not be 0",
         )
@@ -243,29 +301,36 @@ impl Fault {
                 Self::lost(server, &format!("before `{command}` began"))
             }
             Silence::Ended { status: Some(127), said } => Self::patient(
+                Step::Forwarding,
                 format!("`{command}` was not found on {server}{}", quote(said)),
                 format!("install it there, or give its full path; or {foreign}"),
             ),
             Silence::Ended { status, said } => {
                 let status = status.map_or_else(String::new, |status| format!(" with exit status {status}"));
                 Self::patient(
+                    Step::Forwarding,
                     format!("`{command}` on {server} ended{status} without carrying anything{}", quote(said)),
                     foreign,
                 )
             }
             Silence::Talks(said) => Self::patient(
+                Step::Forwarding,
                 format!("what runs on {server} is not `{command}`, or not one that carries connections{}", quote(said)),
                 foreign,
             ),
             Silence::Waits => Self::patient(
+                Step::Forwarding,
                 format!("`{command}` on {server} runs but does not say that it carries connections"),
                 foreign,
             ),
             Silence::Version(version) => Self::patient(
+                Step::Forwarding,
                 format!("`{command}` on {server} speaks {version}, this program {}", mux::greeting::LINE),
                 "install the same release at both ends",
             ),
-            Silence::Refused => Self::patient(format!("{server} refuses to run `{command}`"), foreign),
+            Silence::Refused => {
+                Self::patient(Step::Forwarding, format!("{server} refuses to run `{command}`"), foreign)
+            }
         }
     }
 
@@ -273,6 +338,7 @@ impl Fault {
     #[must_use]
     pub fn lost(server: &Server, why: &str) -> Self {
         Self::eager(
+            Step::Forwarding,
             format!("the connection to {server} was lost ({why})"),
             "none needed if it comes back: the server restarted, or the network was interrupted",
         )
@@ -322,47 +388,66 @@ mod tests {
             ours: vec!["ssh-ed25519".into()],
             theirs: vec!["rsa-sha2-512".into()],
         };
-        for (fault, cause, remedy, pace) in [
+        for (fault, step, cause, remedy, pace) in [
             (
                 Fault::resolve(&server(), &io::Error::other("no such name")),
+                Step::Name,
                 "login can't be resolved",
                 "DNS",
                 Pace::Eager,
             ),
             (
                 Fault::tcp(&server(), Some(([192, 0, 2, 1], 2222).into()), &refused),
+                Step::Tcp,
                 "login:2222 (192.0.2.1) can't be connected to",
                 "sshd is not running",
                 Pace::Eager,
             ),
-            (Fault::handshake(&server(), &russh::Error::Version), "does not speak SSH", "port", Pace::Eager),
-            (Fault::handshake(&server(), &no_key), "of the types ssh-ed25519", "ssh-keyscan", Pace::Patient),
+            (
+                Fault::handshake(&server(), &russh::Error::Version),
+                Step::Greeting,
+                "does not speak SSH",
+                "port",
+                Pace::Eager,
+            ),
+            (
+                Fault::handshake(&server(), &no_key),
+                Step::HostKey,
+                "of the types ssh-ed25519",
+                "ssh-keyscan",
+                Pace::Patient,
+            ),
             (
                 Fault::forbidden(&server(), &Remote::Port(4000)),
+                Step::Forwarding,
                 "localhost:4000 and 127.0.0.1:4000",
                 "AllowTcpForwarding",
                 Pace::Patient,
             ),
             (
                 Fault::no_listener(&server(), &Remote::Port(4000), &ListenError::Taken),
+                Step::Forwarding,
                 "localhost:4000 on login:2222 is taken",
                 "another -rport",
                 Pace::Eager,
             ),
             (
                 Fault::no_listener(&server(), &Remote::Port(4000), &ListenError::Forbidden),
+                Step::Forwarding,
                 "forbids to listen on localhost:4000",
                 "PermitListen",
                 Pace::Patient,
             ),
             (
                 Fault::no_listener(&server(), &Remote::Socket("/p.sock".into()), &ListenError::Unclear),
+                Step::Forwarding,
                 "the file of an earlier session",
                 "StreamLocalBindUnlink yes",
                 Pace::Eager,
             ),
             (
                 Fault::forbidden(&server(), &Remote::Socket("/p.sock".into())),
+                Step::Forwarding,
                 "/p.sock",
                 "AllowStreamLocalForwarding",
                 Pace::Patient,
@@ -371,6 +456,7 @@ mod tests {
             assert!(fault.cause.contains(cause), "{fault:?}");
             assert!(fault.remedy.contains(remedy), "{fault:?}");
             assert_eq!(fault.pace, pace, "{fault:?}");
+            assert_eq!(fault.step, step, "{fault:?}");
         }
     }
 }

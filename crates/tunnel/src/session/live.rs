@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use russh::client::Handle;
 use russh::{ChannelOpenFailure, Disconnect};
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::conduit::Conduit;
 use super::gatekeeper::Gatekeeper;
@@ -193,6 +193,15 @@ impl Live {
             }
         }
         Err(OpenError::Forbidden)
+    }
+
+    /// The time to the server and back; `None` if it does not answer in time.
+    pub async fn round_trip(&self, limit: Duration) -> Option<Duration> {
+        let began = Instant::now();
+        match timeout(limit, self.handle.send_ping()).await {
+            Ok(Ok(())) => Some(began.elapsed()),
+            Ok(Err(_)) | Err(_) => None,
+        }
     }
 
     /// Notes what is known of the far end.

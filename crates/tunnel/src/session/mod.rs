@@ -10,6 +10,7 @@
 //! | [`link`] | the state, published to everybody else |
 //! | [`live`] | one established session: opens channels |
 //! | [`fault`] | why there is none, in words |
+//! | [`step`] | how far an attempt came |
 //! | `connect`, `dial`, `gatekeeper` | one attempt: TCP, SSH, who the server is |
 //! | `listen` | in reverse: the server listens for us |
 //! | `exec` | one command at the server that carries all connections |
@@ -28,6 +29,9 @@ pub mod link;
 mod listen;
 pub mod live;
 
+pub mod step;
+
+pub(crate) use connect::connect;
 pub use gatekeeper::Incoming;
 
 use std::sync::Arc;
@@ -67,7 +71,7 @@ pub async fn keep_up(
     loop {
         let attempt = async {
             credentials.refresh().await;
-            connect::connect(settings, credentials.identity(), credentials.host_keys(), incoming.clone()).await
+            connect(settings, credentials.identity(), credentials.host_keys(), incoming.clone()).await
         };
         let connected = tokio::select! {
             connected = attempt => connected,

@@ -1,5 +1,6 @@
 //! The program against OpenSSH's own server.
 
+mod check;
 mod forwarding;
 mod outages;
 mod refusals;
