@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(100);
 pub struct Root {
     path: PathBuf,
     epoch: u64,
+    /// Our own number as this file system shows it, which squashing and mapping may make another.
+    owner: u32,
     _lock: File,
 }
 
@@ -33,7 +35,8 @@ impl Root {
     /// Makes the directory if needed, locks it, and counts this start.
     ///
     /// # Errors
-    /// [`Failure`] with the directory: it can't be made or written, or another plugin uses it.
+    /// [`Failure`] with the directory: it can't be made or written, another plugin uses it, or another account could put
+    /// jobs and programs into it.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let shown = path.display();
         let wrong = |what: &str, e: io::Error| Failure::config(format!("DataRootFolder {shown}: {what}: {e}"));
@@ -41,11 +44,12 @@ impl Root {
             DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| wrong("can't make it", e))?;
         }
         let lock = lock(path)?;
-        let epoch =
-            fs::read_to_string(path.join(".epoch")).ok().and_then(|t| t.trim().parse::<u64>().ok()).unwrap_or(0) + 1;
-        durable::replace(&path.join(".epoch"), epoch.to_string().as_bytes())
-            .map_err(|e| wrong("can't write to it", e))?;
-        Ok(Self { path: path.to_owned(), epoch, _lock: lock })
+        let epoch = count(&path.join(".epoch"))?;
+        let owner = fs::metadata(path.join(".epoch")).map_err(|e| wrong("can't read it", e))?.uid();
+        for dir in [path, &path.join(".spool"), &path.join(".bin"), &path.join(".trash"), &path.join(".images")] {
+            private(dir, owner)?;
+        }
+        Ok(Self { path: path.to_owned(), epoch, owner, _lock: lock })
     }
 
     /// Where it is.
@@ -86,9 +90,14 @@ impl Root {
         let mut pods = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
-            if !entry.file_name().as_encoded_bytes().starts_with(b".") && entry.file_type()?.is_dir() {
-                pods.push(JobDir { path: entry.path() });
+            if entry.file_name().as_encoded_bytes().starts_with(b".") || !entry.file_type()?.is_dir() {
+                continue;
             }
+            if entry.metadata().is_ok_and(|found| found.uid() != self.owner) {
+                tracing::warn!(path = %entry.path().display(), "belongs to another account and is left alone");
+                continue;
+            }
+            pods.push(JobDir { path: entry.path() });
         }
         Ok(pods)
     }
@@ -130,10 +139,12 @@ impl Root {
         let (key, length) = content_key(own).map_err(wrong)?;
         let dir = self.path.join(".bin").join(format!("{VERSION}-{}-{key}", std::env::consts::ARCH));
         let program = dir.join("interlink-plugin");
-        if fs::metadata(&program).is_ok_and(|m| m.len() == length && m.permissions().mode() & 0o100 != 0) {
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(wrong)?;
+        private(&dir, self.owner)?;
+        let whole = |m: fs::Metadata| m.is_file() && m.len() == length && m.mode() & 0o100 != 0;
+        if fs::symlink_metadata(&program).is_ok_and(|m| m.uid() == self.owner && m.mode() & 0o022 == 0 && whole(m)) {
             return Ok(program);
         }
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(wrong)?;
         let temporary = dir.join(format!(".interlink-plugin.{}", std::process::id()));
         let copy = || {
             fs::copy(own, &temporary)?;
@@ -154,6 +165,43 @@ impl Root {
             }
         }
     }
+}
+
+/// Counts a start. A count that can't be read is not begun anew: who follows the pods would take every status for an
+/// old one.
+fn count(file: &Path) -> Result<u64, Failure> {
+    let shown = file.display();
+    let before = match fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(Failure::failed(format!("{shown} can't be read: {error}; mend the file system"))),
+        Ok(text) => text.trim().parse::<u64>().ok().filter(|count| *count < 1 << (u64::BITS - EPOCH_SHIFT)).ok_or_else(|| {
+            Failure::config(format!(
+                "{shown} holds no count of starts; write a number into it that is larger than it can have been, such as 100000"
+            ))
+        })?,
+    };
+    durable::replace(file, (before + 1).to_string().as_bytes())
+        .map_err(|e| Failure::config(format!("{shown} can't be written: {e}")))?;
+    Ok(before + 1)
+}
+
+/// Sees to it that nobody else can write to a directory: what is in it is run with our rights.
+fn private(dir: &Path, owner: u32) -> Result<(), Failure> {
+    let shown = dir.display();
+    let Ok(found) = fs::metadata(dir) else { return Ok(()) };
+    if found.uid() != owner {
+        return Err(Failure::config(format!(
+            "{shown} belongs to another account (uid {}), which could have pods run as ours; set DataRootFolder to a directory that this account has made",
+            found.uid()
+        )));
+    }
+    let mode = found.mode() & 0o7777;
+    if mode & 0o022 == 0 {
+        return Ok(());
+    }
+    tracing::warn!("{shown} could be written by others, who could have had pods run as this account; it no longer can");
+    fs::set_permissions(dir, fs::Permissions::from_mode(mode & !0o022))
+        .map_err(|e| Failure::config(format!("{shown} can be written by others, and that can't be changed: {e}")))
 }
 
 /// A short key that differs between builds of one version, and the file's length. Beginning and end are enough: the
@@ -241,6 +289,52 @@ mod tests {
         let sequence = first.first_sequence();
         drop(first);
         assert!(Root::open(dir.path()).unwrap().first_sequence() > sequence);
+    }
+
+    #[test]
+    fn a_count_that_cannot_be_read_is_not_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["", "x", "99999999999"] {
+            fs::write(dir.path().join(".epoch"), text).unwrap();
+            let refused = Root::open(dir.path()).unwrap_err();
+            assert!(refused.sentence.contains(".epoch holds no count"), "{refused}");
+        }
+        fs::write(dir.path().join(".epoch"), "41\n").unwrap();
+        assert_eq!(Root::open(dir.path()).unwrap().first_sequence(), 42 << EPOCH_SHIFT);
+    }
+
+    #[test]
+    fn nobody_else_can_put_anything_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let bin = dir.path().join(".bin");
+        fs::create_dir(&bin).unwrap();
+        for open in [dir.path(), &bin] {
+            fs::set_permissions(open, fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        drop(Root::open(dir.path()).unwrap());
+        for closed in [dir.path(), &bin] {
+            assert_eq!(fs::metadata(closed).unwrap().mode() & 0o777, 0o755);
+        }
+        if !nix::unistd::geteuid().is_root() {
+            // Nobody else can give a directory away.
+            return;
+        }
+        let give = |path: &Path| std::os::unix::fs::chown(path, Some(54321), None).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let pod = root.pod("ns", &PodUid::parse(UID).unwrap());
+        fs::create_dir(pod.path()).unwrap();
+        assert_eq!(root.pods().unwrap().len(), 1);
+        give(pod.path());
+        assert!(root.pods().unwrap().is_empty());
+        let program = root.install_program().unwrap();
+        fs::write(&program, vec![0; usize::try_from(fs::metadata(&program).unwrap().len()).unwrap()]).unwrap();
+        give(&program);
+        root.install_program().unwrap();
+        assert_eq!(fs::read(&program).unwrap(), fs::read("/proc/self/exe").unwrap());
+        drop(root);
+        give(&bin);
+        let refused = Root::open(dir.path()).unwrap_err();
+        assert!(refused.sentence.contains("another account (uid 54321)"), "{refused}");
     }
 
     #[test]
