@@ -6,8 +6,11 @@ use super::squeue::job_id;
 use crate::scheduler::SubmitError;
 use crate::scheduler::command::Said;
 
+/// 126 and 127: no such program. 128 and more: a signal. 255: ssh itself.
+const CODES_OF_WRAPPERS: i32 = 126;
+
 /// What sbatch says where the controller was not reached, or asks to come back: nothing is decided. Lower case.
-const PASSING: [&str; 22] = [
+const PASSING: [&str; 23] = [
     "unable to contact slurm controller",
     "connection refused",
     "connection reset",
@@ -31,6 +34,7 @@ const PASSING: [&str; 22] = [
     // Limits on jobs in the queue: they pass when other jobs end.
     "submitjob",
     "could not establish a configuration source",
+    "unable to process configuration file",
 ];
 
 /// Judges how sbatch ended. Text on stderr alone is no failure: sites and their plugins print there.
@@ -43,6 +47,10 @@ pub fn judge(said: &Said) -> Result<JobId, SubmitError> {
         Some(0) => parsable(&said.stdout)
             .ok_or_else(|| SubmitError::Unclear(format!("sbatch printed no job id but {:?}", line(&said.stdout)))),
         None => Err(SubmitError::Unclear("sbatch was ended by a signal".to_owned())),
+        // The shell's and ssh's own codes, where the command is a wrapper: sbatch was not reached, or was killed.
+        Some(code) if code >= CODES_OF_WRAPPERS => {
+            Err(SubmitError::Unclear(format!("sbatch ended with code {code}: {words}")))
+        }
         Some(code) if words.is_empty() => {
             Err(SubmitError::Unclear(format!("sbatch ended with code {code} and no word")))
         }
@@ -107,6 +115,10 @@ mod tests {
         ];
         for words in unclear {
             assert!(matches!(judge(&said(1, "", words)), Err(SubmitError::Unclear(_))), "{words}");
+        }
+        for code in [126, 127, 137, 255] {
+            let of_a_wrapper = judge(&said(code, "", "Permission denied (publickey)."));
+            assert!(matches!(of_a_wrapper, Err(SubmitError::Unclear(_))), "{code}");
         }
         let killed = Said { code: None, stdout: "42\n".into(), stderr: String::new() };
         assert!(matches!(judge(&killed), Err(SubmitError::Unclear(_))));

@@ -169,6 +169,13 @@ fn is_negative_number(word: &str) -> bool {
 }
 
 fn judge(flag: &Flag) -> Result<(), String> {
+    // Options of container plugins (pyxis): the whole job would run in an image of the pod author's.
+    if flag.key.starts_with("container-") {
+        return Err(format!(
+            "holds --{}, which is not allowed because the plugin decides how containers are run; remove it",
+            flag.key
+        ));
+    }
     // sbatch takes any unambiguous beginning of a long name.
     if let Some(name) = FORBIDDEN.iter().find(|name| **name == flag.key || is_beginning(&flag.key, name)) {
         return Err(format!(
@@ -279,6 +286,8 @@ mod tests {
             ("-J name", "--job-name"),
             ("--wrap='rm -rf'", "--wrap"),
             ("--wr=x", "--wrap"),
+            ("--container-image=x", "--container-image"),
+            ("--container-mounts=/:/mnt", "--container-mounts"),
             ("--uid=0", "--uid"),
             ("--export=ALL", "--export"),
             ("-a 1-10", "--array"),
