@@ -69,6 +69,9 @@ impl Plugin {
         let facts = Facts { sequence: self.root.first_sequence(), ..Facts::default() };
         let pod = Arc::new(Pod::new(uid, &intent, &extract, dir, facts));
         tracing::info!(uid = %pod.uid, pod = %format!("{}/{}", pod.namespace, pod.name), "create accepted");
+        for (container, note) in &pod.account_notes {
+            tracing::warn!(uid = %pod.uid, "container {container}: {note}");
+        }
         self.table.insert(Arc::clone(&pod));
         self.drive(&pod);
         Ok(pod)

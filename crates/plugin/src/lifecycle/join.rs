@@ -25,8 +25,8 @@ pub fn status(pod: &Pod, facts: &Facts) -> PodStatus {
         uid: pod.uid.to_string(),
         namespace: pod.namespace.clone(),
         jid: facts.job.as_ref().map(ToString::to_string).unwrap_or_default(),
-        containers: complete(&pod.containers, main, &fallback, facts),
-        init_containers: complete(&pod.init, init, &fallback, facts),
+        containers: complete(pod, &pod.containers, main, &fallback, facts),
+        init_containers: complete(pod, &pod.init, init, &fallback, facts),
         node_name: node_name(facts),
         observed_at: facts.report.as_ref().map(|report| report.observed_at),
         sequence: Some(facts.sequence),
@@ -63,6 +63,7 @@ fn node_name(facts: &Facts) -> Option<String> {
 
 /// One status per container of the spec, in its order.
 fn complete(
+    pod: &Pod,
     spec: &[(String, String)],
     mut reported: Vec<ContainerStatus>,
     fallback: &ContainerState,
@@ -90,9 +91,25 @@ fn complete(
             status.ready = false;
             status.started = Some(false);
         }
+        if let Some(note) = pod.account_notes.get(name) {
+            remark(&mut status.state, note);
+        }
         status
     });
     statuses.collect()
+}
+
+/// Adds a sentence to the message of a state that has one.
+fn remark(state: &mut ContainerState, note: &str) {
+    let message = match state {
+        ContainerState::Waiting(waiting) => &mut waiting.message,
+        ContainerState::Terminated(end) => &mut end.message,
+        ContainerState::Running(_) | ContainerState::Unknown => return,
+    };
+    if !message.is_empty() {
+        message.push_str("; ");
+    }
+    message.push_str(note);
 }
 
 /// The state of a container that the supervisor has said nothing of.

@@ -1,10 +1,12 @@
 //! One pod in memory.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use interlink_supervisor::deletion::Deletion;
 use interlink_supervisor::report::Report;
+use interlink_wire::pod::Container;
 use interlink_wire::{JobId, PodExtract, PodUid};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
@@ -12,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use crate::jobdir::JobDir;
 use crate::jobdir::intent::Intent;
 use crate::jobdir::record::{Refused, Verdict};
+use crate::pod::account;
 use crate::scheduler::JobRecord;
 
 /// A pod: what never changes of it, and what is known of it now.
@@ -33,6 +36,8 @@ pub struct Pod {
     pub init: Vec<(String, String)>,
     /// Name and image of every container, in the order of the spec.
     pub containers: Vec<(String, String)>,
+    /// What to say of the account of each container that asks for another, by its name.
+    pub account_notes: BTreeMap<String, String>,
     /// `spec.terminationGracePeriodSeconds`.
     pub grace_seconds: u64,
     facts: Mutex<Facts>,
@@ -89,8 +94,9 @@ impl Pod {
     /// A pod of an accepted create.
     #[must_use]
     pub fn new(uid: PodUid, intent: &Intent, extract: &PodExtract, dir: JobDir, facts: Facts) -> Self {
-        let named =
-            |list: &[interlink_wire::pod::Container]| list.iter().map(|c| (c.name.clone(), c.image.clone())).collect();
+        let named = |list: &[Container]| list.iter().map(|c| (c.name.clone(), c.image.clone())).collect();
+        let own = nix::unistd::geteuid().as_raw();
+        let noted = |c: &Container| Some((c.name.clone(), account::note(&extract.spec, c, own)?));
         Self {
             uid,
             namespace: extract.metadata.namespace.clone(),
@@ -100,6 +106,7 @@ impl Pod {
             dir,
             init: named(&extract.spec.init_containers),
             containers: named(&extract.spec.containers),
+            account_notes: extract.all_containers().filter_map(noted).collect(),
             grace_seconds: extract
                 .spec
                 .termination_grace_period_seconds

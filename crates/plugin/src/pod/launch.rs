@@ -59,7 +59,8 @@ pub fn plan(
     policy.judge(request)?;
     let objects = Objects::of(&request.data);
     let volumes = volumes::plan(request, &objects, policy)?;
-    let launched = |container: &Container| container_launch(container, request, &objects, &volumes, runtime, places);
+    let launched =
+        |container: &Container| container_launch(container, request, &objects, &volumes, runtime, policy, places);
     let spec = &request.pod.spec;
     let init_containers = spec.init_containers.iter().map(launched).collect::<Result<_, _>>()?;
     for container in &spec.init_containers {
@@ -97,6 +98,7 @@ fn container_launch(
     objects: &Objects<'_>,
     volumes: &[VolumePlan],
     runtime: &ContainerRuntime,
+    policy: &Policy,
     places: Places<'_>,
 ) -> Result<ContainerLaunch, Refusal> {
     let mounts = volumes::mounts(container, volumes)?;
@@ -121,19 +123,22 @@ fn container_launch(
         args: container.args.clone(),
         env: environment::resolve(container, request, objects)?,
         working_dir: container.working_dir.clone().filter(|dir| !dir.is_empty()),
-        mounts: mounts.into_iter().map(|mount| placed(mount, volumes, places)).collect(),
+        mounts: mounts.into_iter().map(|mount| placed(mount, volumes, policy, places)).collect(),
     })
 }
 
-fn placed(mount: volumes::PlannedMount, volumes: &[VolumePlan], places: Places<'_>) -> Mount {
-    let mut source = match volumes.iter().find(|v| v.name == mount.volume).map(|v| &v.source) {
-        Some(Source::Host(path)) => path.clone(),
-        _ => places.volumes.join(&mount.volume),
+fn placed(mount: volumes::PlannedMount, volumes: &[VolumePlan], policy: &Policy, places: Places<'_>) -> Mount {
+    let own = places.volumes.join(&mount.volume);
+    // A pod may have made links in whatever it can write to; they are judged when the container starts.
+    let (mut source, within) = match volumes.iter().find(|v| v.name == mount.volume).map(|v| &v.source) {
+        Some(Source::Host(path)) => (path.clone(), policy.host_paths.clone()),
+        _ if mount.sub_path.is_some() => (own.clone(), vec![own]),
+        _ => (own, Vec::new()),
     };
     if let Some(sub_path) = &mount.sub_path {
         source.push(sub_path);
     }
-    Mount { source, target: mount.target, read_only: mount.read_only }
+    Mount { source, target: mount.target, read_only: mount.read_only, within }
 }
 
 fn runtime_of(container: &Container, request: &Request, runtime: &ContainerRuntime) -> Result<Runtime, Refusal> {
@@ -149,11 +154,20 @@ fn runtime_of(container: &Container, request: &Request, runtime: &ContainerRunti
             options.extend(words);
         }
     }
+    let image = image::resolve(&container.image, request.annotation(image::IMAGE_ROOT), image_prefix);
+    // The runtime would take it for an option.
+    if image.starts_with('-') || image.contains(char::is_control) {
+        return Err(Refusal::invalid(format!(
+            "annotation {} makes {image:?} of the image of container {:?}; it must not begin with \"-\" or hold control characters",
+            image::IMAGE_ROOT,
+            container.name
+        )));
+    }
     // The kubelet fills the policy in; without one, the tag decides, as Kubernetes does it.
     Ok(Runtime::Apptainer {
         executable: executable.clone(),
         options,
-        image: image::resolve(&container.image, request.annotation(image::IMAGE_ROOT), image_prefix),
+        image,
         pull: pull_policy(request, &container.name),
     })
 }
@@ -228,6 +242,32 @@ mod tests {
         let Runtime::Apptainer { options, .. } = &launch.containers[0].runtime else { panic!("not apptainer") };
         assert_eq!(options, &["--containall", "--bind", "/a b:/c"]);
         assert_eq!(plan(&request, &apptainer(), &Policy::default(), places()).unwrap_err().code, "policy");
+    }
+
+    #[test]
+    fn an_image_root_is_no_option() {
+        let spec = json!({"containers": [{"name": "c", "image": "x"}]});
+        for root in ["--bind=/:/mnt/", "-B/:/mnt/", "/cvmfs/\n"] {
+            let request = annotated(spec.clone(), json!({}), json!({image::IMAGE_ROOT: root}));
+            let refusal = plan(&request, &apptainer(), &Policy::default(), places()).unwrap_err();
+            assert!(refusal.sentence.contains(image::IMAGE_ROOT), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn what_a_pod_can_write_to_bounds_its_mounts() {
+        let mounts = json!([{"name": "h", "mountPath": "/h", "subPath": "a"}, {"name": "h", "mountPath": "/w"},
+            {"name": "e", "mountPath": "/e", "subPath": "b"}, {"name": "e", "mountPath": "/x"}]);
+        let spec = json!({"containers": [{"name": "c", "image": "x", "volumeMounts": mounts}],
+            "volumes": [{"name": "h", "hostPath": {"path": "/data/x"}}, {"name": "e", "emptyDir": {}}]});
+        let policy = Policy { host_paths: vec!["/data".into()], ..Policy::default() };
+        let launch = plan(&request(spec, json!({})), &apptainer(), &policy, places()).unwrap().launch;
+        let found: Vec<_> =
+            launch.containers[0].mounts.iter().map(|m| (m.source.to_str().unwrap(), m.within.clone())).collect();
+        let (data, own) = (vec![PathBuf::from("/data")], vec![PathBuf::from("/d/volumes/e")]);
+        let expected =
+            [("/data/x/a", data.clone()), ("/data/x", data), ("/d/volumes/e/b", own), ("/d/volumes/e", vec![])];
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!                                            └▶ launch (supervisor::Launch)
 //! ```
 
+pub mod account;
 pub mod environment;
 pub mod image;
 pub mod launch;

@@ -67,6 +67,22 @@ async fn a_pod_outlives_the_plugin_and_ends_while_it_is_away() {
 }
 
 #[tokio::test]
+async fn a_user_that_cannot_be_had_is_said_and_the_pod_runs() {
+    let plugin = Plugin::start("Scheduler: local").await;
+    let mut pod = pod("id -u");
+    pod["spec"]["securityContext"] = json!({"runAsUser": 54321});
+    plugin.create(&pod, json!({})).await;
+    assert_eq!(plugin.ends(&pod).await, [(0, "Completed".to_owned())]);
+    let status = plugin.status(&pod).await.unwrap();
+    let message = &status.containers[0].state.terminated().unwrap().message;
+    assert!(message.starts_with("runAsUser 54321 has no effect"), "{message}");
+    assert_eq!(plugin.logs(&pod, "c", json!({})).await, format!("{}\n", nix::unistd::geteuid()));
+    assert!(plugin.daemon.log().contains("runAsUser 54321"));
+    plugin.delete(&pod).await;
+    plugin.gone(&pod).await;
+}
+
+#[tokio::test]
 async fn a_delete_gives_the_pod_its_grace_and_leaves_nothing() {
     let plugin = Plugin::start(LOCAL).await;
     let mut pod = pod("trap 'echo bye > $OUT; exit 0' TERM; echo up; while :; do sleep 0.05; done");
