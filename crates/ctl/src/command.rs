@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use interlink_daemon::{Failure, exit, flags, paths};
 use interlink_transport::Endpoint;
 
-use crate::{demo, run};
+use crate::{check, demo, run};
 
 /// The API server's socket where it runs as a service of the system.
 const SYSTEM_SOCKET: &str = "/run/interlink/api.sock";
@@ -32,6 +32,7 @@ struct Line {
 enum Command {
     Demo(DemoArgs),
     Run(RunArgs),
+    Check(CheckArgs),
     #[command(subcommand, hide = true)]
     Internal(Internal),
 }
@@ -91,6 +92,63 @@ struct RunArgs {
     keep: bool,
 }
 
+/// Walks the chain from this side, and names what is broken, why, and what to do
+///
+/// Compares the configurations with one another, asks every program for its own word, looks at the sockets between them,
+/// pings through the tunnel and through the API server, and with a kubeconfig asks Kubernetes for the node. A broken hop
+/// is named once; what fails because of it is marked as its consequence.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  interlinkctl check\n  interlinkctl check --kubeconfig /opt/interlink/config/kubeconfig\n  interlinkctl check --json | jq '.[] | select(.ok | not)'\n  interlinkctl run -f pod.yaml       then try a pod\n\nExit codes:\n  0 every hop works, 1 one doesn't or the node isn't Ready, 2 wrong command line"
+)]
+struct CheckArgs {
+    /// Print a list of {step, hop, ok, latency_ms, cause, remedy} instead of text
+    #[arg(long)]
+    json: bool,
+    /// Directory with InterLinkConfig.yaml and VirtualKubeletConfig.yaml [default: /opt/interlink/config, else
+    /// /etc/interlink]
+    #[arg(long, value_name = "DIR")]
+    config_dir: Option<PathBuf>,
+    /// The API server's configuration
+    #[arg(long, value_name = "FILE")]
+    api_config: Option<PathBuf>,
+    /// The virtual kubelet's configuration
+    #[arg(long, value_name = "FILE")]
+    kubelet_config: Option<PathBuf>,
+    /// Directory with the programs' state sockets [default: /run/interlink, else this user's runtime directory]
+    #[arg(long, value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
+    /// The tunnel's state socket, where its -state names another
+    #[arg(long, value_name = "SOCKET")]
+    tunnel_state: Option<PathBuf>,
+    /// Name of the Kubernetes node [default: the one that virtual-kubelet says]
+    #[arg(long, value_name = "NAME")]
+    nodename: Option<String>,
+    /// The virtual kubelet's kubeconfig; without one Kubernetes is not asked [default: KUBECONFIG]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// How long each step may take
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "12s")]
+    timeout: Duration,
+}
+
+impl CheckArgs {
+    fn options(self) -> check::Options {
+        // A list, as for kubectl; the first file counts.
+        let named = std::env::var_os("KUBECONFIG").unwrap_or_default();
+        let from_environment = || std::env::split_paths(&named).find(|path| path.is_file());
+        check::Options {
+            json: self.json,
+            files: check::files::Named { dir: self.config_dir, api: self.api_config, kubelet: self.kubelet_config },
+            runtime_dir: self.runtime_dir,
+            tunnel_state: self.tunnel_state,
+            node: self.nodename,
+            kubeconfig: self.kubeconfig.or_else(from_environment),
+            limit: self.timeout,
+        }
+    }
+}
+
 /// Reads `90s`, `10m`, `1h30m`, or plain seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time; write 90s, 10m or 1h30m");
@@ -135,6 +193,7 @@ async fn execute(command: Command) -> Result<u8, Failure> {
         Command::Internal(Internal::Sshd { port, host_key, allowed, socket }) => {
             demo::own_sshd::serve(port, &host_key, &allowed, socket).await.map(|()| 0)
         }
+        Command::Check(args) => check::check(args.options()).await,
         Command::Run(args) => {
             let api = endpoint(args.api.as_deref())?;
             let manifest = run::read_manifest(&args.filename)?;

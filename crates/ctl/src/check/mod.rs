@@ -1,0 +1,222 @@
+//! `interlinkctl check`: walks the chain from this side, hop by hop, and names what is broken, why, and what to do.
+//!
+//! ```text
+//!   files ─┐
+//!   programs' state sockets ─┤                      judge (pure)            mark_consequences
+//!   sockets between them ────┼─▶ facts ────────────────────▶ steps ────────────────────▶ show
+//!   pings ───────────────────┤
+//!   Kubernetes ──────────────┘
+//! ```
+//!
+//! Every question has a time limit, and a broken hop is named once: what fails because of it is marked as its consequence.
+//!
+//! - [`step`]: one step, and which is the cause of which. [`show`]: text and JSON.
+//! - [`files`], [`agreement`]: the configurations, and their addresses against one another.
+//! - [`programs`], [`sockets`]: the programs' own word, and the sockets between them.
+//! - [`ping`]: through the chain. [`cluster`]: the Kubernetes side.
+
+pub mod agreement;
+pub mod cluster;
+pub mod files;
+pub mod ping;
+pub mod programs;
+pub mod show;
+pub mod sockets;
+pub mod step;
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use interlink_daemon::exit::FAILED;
+use interlink_daemon::{Failure, paths};
+use interlink_transport::Endpoint;
+
+use agreement::{Addresses, Said};
+use files::Named;
+use ping::Pinged;
+use programs::{Heard, Program, Word};
+use sockets::Meeting;
+use step::{Id, Step, Verdict, mark_consequences};
+
+/// Where the programs' sockets are when they run as services of the system.
+const SYSTEM_RUNTIME: &str = "/run/interlink";
+
+/// What to look at.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Print JSON.
+    pub json: bool,
+    /// The configuration files.
+    pub files: Named,
+    /// The directory with the state sockets.
+    pub runtime_dir: Option<PathBuf>,
+    /// The tunnel's state socket, where it is not in that directory.
+    pub tunnel_state: Option<PathBuf>,
+    /// Name of the node.
+    pub node: Option<String>,
+    /// The cluster.
+    pub kubeconfig: Option<PathBuf>,
+    /// The limit of each step.
+    pub limit: Duration,
+}
+
+/// Walks the chain and prints what was found; the exit code.
+///
+/// # Errors
+/// [`Failure`] when the walk can't begin.
+pub async fn check(options: Options) -> Result<u8, Failure> {
+    let steps = walk(&options).await?;
+    let out = std::io::stdout();
+    let colours = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let report = if options.json { show::json(&steps) } else { show::text(&steps, colours) };
+    // Nobody may be reading; the exit code tells.
+    let _ = out.lock().write_all(report.as_bytes());
+    Ok(if steps.iter().any(|step| step.fault().is_some()) { FAILED } else { 0 })
+}
+
+/// The programs' words.
+struct Words {
+    kubelet: Heard,
+    api: Heard,
+    tunnel: Heard,
+    plugin: Heard,
+}
+
+impl Words {
+    async fn ask(dir: &Path, tunnel: Option<&Path>, limit: Duration) -> Self {
+        let at = |program: Program| dir.join(format!("{}.state", program.name()));
+        let (kubelet, api, plugin) = (at(Program::Kubelet), at(Program::Api), at(Program::Plugin));
+        let tunnel = tunnel.map_or_else(|| at(Program::Tunnel), Path::to_owned);
+        let (kubelet, api, tunnel, plugin) = tokio::join!(
+            programs::ask(Program::Kubelet, &kubelet, limit),
+            programs::ask(Program::Api, &api, limit),
+            programs::ask(Program::Tunnel, &tunnel, limit),
+            programs::ask(Program::Plugin, &plugin, limit),
+        );
+        Self { kubelet, api, tunnel, plugin }
+    }
+}
+
+async fn walk(options: &Options) -> Result<Vec<Step>, Failure> {
+    let dir = match &options.runtime_dir {
+        Some(dir) => dir.clone(),
+        None if Path::new(SYSTEM_RUNTIME).exists() => PathBuf::from(SYSTEM_RUNTIME),
+        None => paths::runtime_dir()?,
+    };
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let dir = absolute(&dir);
+    let tunnel_state = options.tunnel_state.as_deref().map(absolute);
+    let tunnel_state = tunnel_state.as_deref();
+    let before = Words::ask(&dir, tunnel_state, options.limit).await;
+    let node = options.node.clone().or_else(|| before.kubelet.detail("node").map(str::to_owned));
+    let api_file = files::api(&options.files);
+    let kubelet_file = files::kubelet(&options.files, node.as_deref());
+    let node = node.or_else(|| kubelet_file.get().map(|config| config.node.clone()));
+
+    let mut addresses = Addresses {
+        kubelet_dials: said(kubelet_file.get().map(|c| &c.api), "the file's InterlinkURL", &before.kubelet, "api"),
+        api_listens: said(api_file.get().map(|c| &c.listen), "the file's InterlinkAddress", &before.api, "listen"),
+        api_dials: said(api_file.get().map(|c| &c.plugin), "the file's SidecarURL", &before.api, "plugin"),
+        tunnel_listens: said(None, "", &before.tunnel, "listens").pop(),
+        resolves: true,
+    };
+    let listens = addresses.api_listens.last().or(addresses.kubelet_dials.last()).map(|said| said.at.clone());
+    // Without the API server's word the tunnel's tells where the plugin can be asked.
+    let dials = addresses.api_dials.last().or(addresses.tunnel_listens.as_ref()).map(|said| said.at.clone());
+    addresses.resolves = resolves(dials.as_ref(), options.limit).await;
+
+    let pings = async {
+        tokio::join!(async { Some(ping::plugin(dials.as_ref()?, addresses.resolves, options.limit).await) }, async {
+            Some(ping::api(listens.as_ref()?, options.limit).await)
+        },)
+    };
+    let cluster = async {
+        let (kubeconfig, name) = (options.kubeconfig.as_deref()?, node.as_deref()?);
+        Some(cluster::ask(kubeconfig, name, options.limit).await)
+    };
+    let ((plugin_ping, api_ping), cluster) = tokio::join!(pings, cluster);
+    // Asked again, because the pings may have told the programs something new.
+    let words = Words::ask(&dir, tunnel_state, options.limit).await;
+
+    let mut steps = Vec::new();
+    let warnings = api_file.get().map(|c| c.warnings.as_slice()).unwrap_or_default();
+    let seen = |c: &interlink_api::config::Config| format!("listens on {}, plugin at {}", c.listen, c.plugin);
+    steps.extend(files::judge(Id::ApiConfig, "api", &api_file, seen, warnings));
+    let warnings = kubelet_file.get().map(|c| c.warnings.as_slice()).unwrap_or_default();
+    let seen = |c: &interlink_kubelet::config::Config| format!("API server at {}", c.api);
+    steps.extend(files::judge(Id::KubeletConfig, "virtual-kubelet", &kubelet_file, seen, warnings));
+    steps.extend(agreement::judge(&addresses));
+    steps.extend(hops(&words, listens.as_ref(), dials.as_ref(), plugin_ping.as_ref()));
+    steps.extend(ping::judge(plugin_ping.as_ref(), api_ping.as_ref()));
+    steps.extend(programs::judge_kubelet_view(&words.kubelet));
+    steps.extend(match &cluster {
+        Some(facts) => cluster::judge(facts),
+        None if options.kubeconfig.is_none() => vec![Step::skipped(Id::Cluster, "kubernetes", "no --kubeconfig given")],
+        None => vec![Step::failed(
+            Id::Cluster,
+            "kubernetes",
+            "the name of the node is not known",
+            "name it with --nodename, or start virtual-kubelet",
+        )],
+    });
+    mark_consequences(&mut steps);
+    Ok(steps)
+}
+
+/// Programs, sockets and the SSH connection.
+fn hops(words: &Words, listens: Option<&Endpoint>, dials: Option<&Endpoint>, plugin: Option<&Pinged>) -> Vec<Step> {
+    let answered = plugin.is_some_and(Pinged::is_well);
+    // Whoever else carries the connections, or a plugin on this machine, does as well.
+    let without_tunnel = answered || dials.is_some_and(|endpoint| endpoint.socket().is_none());
+    let user = |heard: &Heard| heard.state().and_then(|state| sockets::user_of(state.pid));
+    let mut steps = Vec::new();
+    steps.extend(programs::judge(&words.kubelet, true));
+    if let Some(path) = listens.and_then(Endpoint::socket) {
+        let meeting = Meeting {
+            id: Id::ApiSocket,
+            path: path.to_owned(),
+            key: "InterlinkAddress",
+            owner: ("interlink", "api"),
+            client: ("virtual-kubelet", user(&words.kubelet)),
+        };
+        steps.push(sockets::judge(&meeting, &sockets::look(path)));
+    }
+    steps.extend(programs::judge(&words.api, true));
+    if let Some(path) = dials.and_then(Endpoint::socket) {
+        let meeting = Meeting {
+            id: Id::TunnelSocket,
+            path: path.to_owned(),
+            key: "SidecarURL",
+            owner: ("ssh-tunnel", "tunnel"),
+            client: ("interlink", user(&words.api)),
+        };
+        steps.push(sockets::judge(&meeting, &sockets::look(path)));
+    }
+    match programs::judge(&words.tunnel, !without_tunnel) {
+        // What is needed is told apart from what is merely not ours to ask.
+        Some(step) if without_tunnel && step.fault().is_some() && !matches!(words.tunnel.word, Word::Said(_)) => {
+            let why = step.fault().map(|fault| fault.cause.clone()).unwrap_or_default();
+            steps.push(Step::new(step.id, &step.hop, Verdict::Skipped(why)));
+        }
+        step => steps.extend(step),
+    }
+    // A service that refused before the ping has answered since.
+    let tunnel = programs::judge_tunnel(&words.tunnel).into_iter();
+    steps.extend(tunnel.filter(|step| step.id != Id::FarEnd || !answered));
+    steps.extend(programs::judge(&words.plugin, false));
+    steps
+}
+
+/// What the file and the running program say, as far as they do.
+fn said(file: Option<&Endpoint>, key: &'static str, heard: &Heard, detail: &str) -> Vec<Said> {
+    let file = file.map(|at| Said { at: at.clone(), by: key });
+    let running = heard.detail(detail).and_then(agreement::endpoint);
+    file.into_iter().chain(running.map(|at| Said { at, by: "the running program" })).collect()
+}
+
+async fn resolves(endpoint: Option<&Endpoint>, limit: Duration) -> bool {
+    let Some(Endpoint::Tcp { host, port }) = endpoint else { return true };
+    let lookup = tokio::time::timeout(limit, tokio::net::lookup_host((host.as_str(), *port)));
+    lookup.await.is_ok_and(|found| found.is_ok_and(|mut addresses| addresses.next().is_some()))
+}

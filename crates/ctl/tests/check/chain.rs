@@ -1,0 +1,179 @@
+//! The real chain on this machine, without a cluster: plugin, sshd, tunnel, API server and a standalone kubelet.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use interlink_testkit::dirs::TestDir;
+use interlink_testkit::process::{Daemon, Launch};
+use interlink_testkit::sshd::{self, KeyPair, KeyType, Sshd};
+use interlink_testkit::users::User;
+use interlink_testkit::{binaries, wait};
+use serde_json::Value;
+
+/// A busy machine needs a while.
+const SOON: Duration = Duration::from_secs(60);
+
+/// How a chain differs from the usual one.
+#[derive(Default)]
+pub(crate) struct Plan {
+    /// Lines of sshd_config.
+    pub(crate) sshd: Vec<String>,
+    /// Instead of the tunnel's usual host keys.
+    pub(crate) known_hosts: Option<String>,
+    /// Let the key in?
+    pub(crate) locked_out: bool,
+    /// Instead of the tunnel's usual far end.
+    pub(crate) far_end: Option<[String; 2]>,
+    /// More lines of the API server's file; they win.
+    pub(crate) api: String,
+    /// More lines of the kubelet's file; they win.
+    pub(crate) kubelet: String,
+    /// More lines of the plugin's file; they win.
+    pub(crate) plugin: String,
+    /// Start no tunnel.
+    pub(crate) no_tunnel: bool,
+}
+
+pub(crate) struct Chain {
+    pub(crate) kubelet: Daemon,
+    pub(crate) api: Daemon,
+    pub(crate) tunnel: Option<Daemon>,
+    pub(crate) plugin: Daemon,
+    pub(crate) sshd: Sshd,
+    pub(crate) key: KeyPair,
+    pub(crate) dir: TestDir,
+}
+
+/// What a check said.
+pub(crate) struct Report {
+    pub(crate) code: Option<i32>,
+    pub(crate) text: String,
+    pub(crate) steps: Vec<Value>,
+}
+
+impl Report {
+    /// The failed steps that nothing else explains.
+    pub(crate) fn causes(&self) -> Vec<&Value> {
+        self.steps.iter().filter(|step| step["ok"] == false && step["follows_from"].is_null()).collect()
+    }
+}
+
+impl Chain {
+    /// Starts one; what listens, listens.
+    pub(crate) async fn start(plan: Plan) -> Self {
+        let (dir, user) = (TestDir::new(), User::current());
+        let (run, far) = (dir.folder("run"), dir.folder("far"));
+        let at = |name: &str| dir.join(name).display().to_string();
+        let plugin = dir.write(
+            "plugin.yaml",
+            format!(
+                "Socket: unix://{}\nDataRootFolder: {}/\nScheduler: local\nContainerRuntime: host\n{}",
+                at("far/plugin.sock"),
+                at("jobs"),
+                plan.plugin
+            ),
+        );
+        let launch = |name: &str, run: &PathBuf| {
+            Launch::new(binaries::path(name), dir.join(format!("{name}.log")))
+                .clean_env()
+                .env("HOME", dir.path())
+                .env("RUNTIME_DIRECTORY", run)
+                .env("STATE_DIRECTORY", dir.join("state"))
+        };
+        let plugin = launch("interlink-plugin", &far).arg("-SlurmConfigpath").arg(plugin).start();
+        let sshd = Sshd::start(sshd::Options { lines: plan.sshd, ..sshd::Options::default() }).await;
+        let key = sshd.key_pair("tunnel", KeyType::Ed25519);
+        if !plan.locked_out {
+            sshd.authorize(&user.name, "restrict,port-forwarding,command=\"/bin/false\"", &key);
+        }
+        let hosts = dir.write("hosts", plan.known_hosts.unwrap_or_else(|| sshd.known_hosts()));
+        let far_end = plan.far_end.unwrap_or_else(|| ["-rsock".into(), at("far/plugin.sock")]);
+        let tunnel = (!plan.no_tunnel).then(|| {
+            launch("ssh-tunnel", &run)
+                .args(["-addr", &format!("127.0.0.1:{}", sshd.port()), "-user", &user.name, "-keyfile"])
+                .arg(key.private())
+                .arg("-hostkeyfile")
+                .arg(hosts)
+                .args(["-wait", "1s", "-lsock", &at("run/plugin.sock")])
+                .args(far_end)
+                .start()
+        });
+        let api = dir.write(
+            "config/InterLinkConfig.yaml",
+            format!(
+                "InterlinkAddress: unix://{}\nSidecarURL: unix://{}\n{}",
+                at("run/api.sock"),
+                at("run/plugin.sock"),
+                plan.api
+            ),
+        );
+        let api = launch("interlink", &run).env("INTERLINKCONFIGPATH", api).start();
+        let kubelet = dir.write(
+            "config/VirtualKubeletConfig.yaml",
+            format!("InterlinkURL: unix://{}\n{}", at("run/api.sock"), plan.kubelet),
+        );
+        let kubelet = launch("virtual-kubelet", &run)
+            .args(["--nodename", "interlink-node", "--config"])
+            .arg(kubelet)
+            .arg("--pod-manifest-path")
+            .arg(dir.folder("manifests"))
+            .start();
+        Self { kubelet, api, tunnel, plugin, sshd, key, dir }
+    }
+
+    /// Starts the usual one and waits until nothing is amiss.
+    pub(crate) async fn healthy() -> Self {
+        let chain = Self::start(Plan::default()).await;
+        chain.until("a healthy chain", |report| report.code == Some(0)).await;
+        chain
+    }
+
+    /// `interlinkctl check` of this chain, as text or JSON.
+    pub(crate) fn command(&self) -> Command {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_interlinkctl"));
+        check.arg("check").arg("--config-dir").arg(self.dir.join("config"));
+        check.arg("--runtime-dir").arg(self.dir.join("run"));
+        check.env_remove("KUBECONFIG").stdin(Stdio::null());
+        check
+    }
+
+    /// Checks it.
+    pub(crate) fn check(&self) -> Report {
+        let output = self.command().arg("--json").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let steps = serde_json::from_str(&text)
+            .unwrap_or_else(|e| panic!("{e}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+        Report { code: output.status.code(), text, steps }
+    }
+
+    /// Checks it until the report is as wanted: programs notice a fault after a while.
+    pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&Report) -> bool) -> Report {
+        wait::until(what, SOON, async || {
+            let report = tokio::task::block_in_place(|| self.check());
+            if wanted(&report) { Ok(report) } else { Err(report.text) }
+        })
+        .await
+    }
+
+    /// Checks it until there is just one cause, with these words; the exit code says so too.
+    pub(crate) async fn names(&self, step: &str, hop: &str, cause: &str, remedy: &str) -> Report {
+        let what = format!("{hop} {step}: {cause}; {remedy}");
+        self.until(&what, |report| {
+            let causes = report.causes();
+            let has = |value: &Value, part: &str| value.as_str().is_some_and(|text| text.contains(part));
+            report.code == Some(1)
+                && causes.len() == 1
+                && causes[0]["step"] == step
+                && causes[0]["hop"] == hop
+                && has(&causes[0]["cause"], cause)
+                && has(&causes[0]["remedy"], remedy)
+        })
+        .await
+    }
+
+    /// The tunnel.
+    pub(crate) fn tunnel(&self) -> &Daemon {
+        self.tunnel.as_ref().unwrap()
+    }
+}

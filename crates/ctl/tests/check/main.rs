@@ -1,0 +1,186 @@
+//! `interlinkctl check` on the real chain: a healthy one has no fault, and of each planted fault it names hop, cause and
+//! remedy, once.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // the helpers below are test code as well
+
+mod chain;
+
+use std::time::Duration;
+
+use chain::{Chain, Plan};
+use interlink_testkit::sshd::{KeyPair, KeyType};
+use interlink_testkit::users::User;
+
+const GRACE: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_chain_has_no_fault_and_one_after_the_other_is_named_when_it_is_stopped() {
+    let chain = Chain::healthy().await;
+    let output = chain.command().output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.ends_with("every hop works\n"), "{text}");
+    for part in [
+        "✓ api             configuration",
+        "✓ chain           agreement       virtual-kubelet, interlink and ssh-tunnel fit together",
+        "✓ virtual-kubelet process",
+        "✓ api             socket",
+        "✓ tunnel          process",
+        "✓ tunnel          ssh connection  connected to 127.0.0.1:",
+        "✓ plugin          plugin ping",
+        "✓ local           scheduler",
+        "✓ api             chain ping",
+        "✓ virtual-kubelet own word        every hop to the batch machine answers",
+        "- kubernetes      api server      no --kubeconfig given",
+    ] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+    assert!(!text.contains('✗') && !text.contains('\x1b'), "{text}");
+    let report = chain.check();
+    assert!(report.steps.iter().all(|step| step["ok"] == true), "{}", report.text);
+    assert!(report.steps.iter().any(|step| step["latency_ms"].as_f64().is_some_and(|ms| ms > 0.0)), "{}", report.text);
+
+    chain.plugin.terminate(GRACE).await;
+    let socket = chain.dir.join("far/plugin.sock").display().to_string();
+    chain
+        .names("far end", "plugin", &format!("{socket} on 127.0.0.1 can't be connected to"), "start the service there")
+        .await;
+    chain.plugin.start_again();
+    chain.until("the plugin is back", |report| report.code == Some(0)).await;
+
+    chain.sshd.daemon().kill9();
+    chain.sshd.kill_sessions();
+    chain
+        .names("ssh connection", "tunnel", "can't be connected to (Connection refused", "sshd is not running there")
+        .await;
+    chain.sshd.restart().await;
+    chain.until("sshd is back", |report| report.code == Some(0)).await;
+
+    chain.tunnel().terminate(GRACE).await;
+    let report = chain.names("process", "tunnel", "ssh-tunnel is not running", "start it").await;
+    let consequences = report.steps.iter().filter(|step| step["follows_from"] == "process").count();
+    assert!(consequences >= 3, "socket, pings and the kubelet's view: {}", report.text);
+    chain.tunnel().start_again();
+    chain.until("the tunnel is back", |report| report.code == Some(0)).await;
+
+    chain.tunnel().kill9();
+    chain.names("process", "tunnel", "it has left its state socket", "systemctl start interlink-tunnel").await;
+    chain.tunnel().start_again();
+
+    chain.api.terminate(GRACE).await;
+    chain.names("process", "api", "interlink is not running", "systemctl start interlink-api").await;
+    chain.api.start_again();
+    chain.until("the API server is back", |report| report.code == Some(0)).await;
+
+    chain.kubelet.kill9();
+    chain.names("process", "virtual-kubelet", "virtual-kubelet is not running", "interlink-virtual-kubelet").await;
+    let text = String::from_utf8_lossy(&chain.command().output().unwrap().stdout).into_owned();
+    assert!(text.starts_with("✗ virtual-kubelet: virtual-kubelet is not running"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_another_key_is_named() {
+    let dir = interlink_testkit::dirs::TestDir::new();
+    let other = KeyPair::generate(dir.join("other"), KeyType::Ed25519);
+    // For whatever port the server gets.
+    let known_hosts = Some(format!("{}\n", other.public()));
+    let chain = Chain::start(Plan { known_hosts, ..Plan::default() }).await;
+    chain.names("ssh connection", "tunnel", "key", "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_not_let_in_is_named() {
+    let chain = Chain::start(Plan { locked_out: true, ..Plan::default() }).await;
+    chain.names("ssh connection", "tunnel", "key", "authorized_keys").await;
+    chain.sshd.authorize(&User::current().name, "restrict,port-forwarding", &chain.key);
+    chain.tunnel().restart().await;
+    chain.until("the key is let in", |report| report.code == Some(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forbidden_forwarding_is_named_with_the_options_of_sshd() {
+    let sshd = vec!["AllowTcpForwarding no".to_owned()];
+    let chain = Chain::start(Plan { sshd: sshd.clone(), ..Plan::default() }).await;
+    chain
+        .names("far end", "plugin", "or the server forbids it", "AllowStreamLocalForwarding must be yes or local")
+        .await;
+    drop(chain);
+    let far_end = Some(["-rport".to_owned(), "4000".to_owned()]);
+    let chain = Chain::start(Plan { sshd, far_end, ..Plan::default() }).await;
+    chain
+        .names(
+            "ssh connection",
+            "tunnel",
+            "forbids forwarding to localhost:4000",
+            "AllowTcpForwarding must be yes or local",
+        )
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_nothing_listens_on_is_named() {
+    let port = interlink_testkit::ports::free_port().to_string();
+    let far_end = Some(["-rport".to_owned(), port.clone()]);
+    let chain = Chain::start(Plan { far_end, ..Plan::default() }).await;
+    chain.names("far end", "plugin", &format!("nothing listens at localhost:{port}"), "correct -rport").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_socket_for_api_and_tunnel_is_named_with_the_lines_to_change() {
+    let chain = Chain::start(Plan::default()).await;
+    chain.api.terminate(GRACE).await;
+    let socket = chain.dir.join("run/plugin.sock").display().to_string();
+    chain.dir.write(
+        "config/InterLinkConfig.yaml",
+        format!("InterlinkAddress: unix://{socket}\nSidecarURL: unix://{socket}\n"),
+    );
+    chain.api.start_again();
+    assert_eq!(chain.api.exited(GRACE).await.code(), Some(78));
+    let cause = format!("InterlinkAddress and SidecarURL are the same socket {socket}");
+    chain.names("configuration", "api", &cause, "change two lines").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_url_that_bypasses_the_tunnel_is_named() {
+    let api = "SidecarURL: http://remote-plugin.invalid\nSidecarPort: 4000\n".to_owned();
+    let chain = Chain::start(Plan { api, ..Plan::default() }).await;
+    let remedy = format!("SidecarURL: \"unix://{}\"", chain.dir.join("run/plugin.sock").display());
+    chain.names("agreement", "api", "\"remote-plugin.invalid\" of SidecarURL does not resolve", &remedy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_that_do_not_meet_are_named() {
+    let chain =
+        Chain::start(Plan { kubelet: "InterlinkURL: unix:///nowhere/api.sock\n".into(), ..Plan::default() }).await;
+    chain
+        .names(
+            "agreement",
+            "virtual-kubelet",
+            "virtual-kubelet dials unix:///nowhere/api.sock",
+            "InterlinkURL: \"unix://",
+        )
+        .await;
+    drop(chain);
+    let chain = Chain::start(Plan { api: "SidecarURL: unix:///nowhere/plugin.sock\n".into(), ..Plan::default() }).await;
+    chain
+        .names(
+            "agreement",
+            "api",
+            "interlink dials unix:///nowhere/plugin.sock (SidecarURL), but ssh-tunnel listens on",
+            "SidecarURL: \"unix://",
+        )
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_two_names_is_warned_about() {
+    let chain = Chain::start(Plan { kubelet: "NodeName: my-interlink-node\n".into(), ..Plan::default() }).await;
+    let report = chain.until("a chain that works", |report| report.code == Some(0)).await;
+    let warned = report.steps.iter().find(|step| step["warning"] == true).unwrap();
+    assert!(warned["cause"].as_str().unwrap().contains("NodeName says \"my-interlink-node\""), "{}", report.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_cannot_be_read_is_named_with_its_line() {
+    let chain = Chain::start(Plan { kubelet: "InterlinkURL: localhost:3000\n".into(), ..Plan::default() }).await;
+    chain.names("configuration", "virtual-kubelet", "InterlinkURL", "unix:///path").await;
+}
