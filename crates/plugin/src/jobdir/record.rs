@@ -16,6 +16,7 @@ const UID: &str = "PodUID.uid";
 const NAMESPACE: &str = "PodNamespace.ns";
 const REFUSED: &str = "refused.json";
 const VERDICT: &str = "verdict.json";
+const LOST: &str = "lost.json";
 const SUBMIT_LOCK: &str = "submit.lock";
 
 /// The scheduler's definite refusal.
@@ -89,6 +90,31 @@ impl Verdict {
     #[must_use]
     pub fn load(dir: &JobDir) -> Option<Self> {
         load_json(dir, VERDICT)
+    }
+}
+
+/// A job that the scheduler lost before it ran anything: the pod is submitted once more, and not a third time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Lost {
+    job: String,
+    at: Timestamp,
+}
+
+/// Gives up a job that the scheduler lost; false where that may not be: something of the pod may have run, or it was
+/// done before. When a late job of the two does start, the claim lets one of them run.
+///
+/// # Errors
+/// Whatever the file system says; then nothing is changed that matters.
+pub fn give_up_lost(dir: &JobDir, job: &JobId) -> io::Result<bool> {
+    for file in [LOST, layout::CLAIM, layout::STATE] {
+        if durable::read(&dir.join(file))?.is_some() {
+            return Ok(false);
+        }
+    }
+    store_json(dir, LOST, &Lost { job: job.to_string(), at: Timestamp::now() })?;
+    match std::fs::remove_file(dir.join(JOB)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(true),
     }
 }
 
@@ -174,6 +200,19 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(SubmitLock::try_take(&pod).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lost_job_is_given_up_once_and_only_if_nothing_ran() {
+        let job = JobId::parse("7").unwrap();
+        for (file, expected) in [("other", true), (layout::CLAIM, false), (layout::STATE, false)] {
+            let (_dir, pod, uid) = pod_dir();
+            store_job(&pod, "ns", &uid, &job).unwrap();
+            std::fs::write(pod.join(file), "8").unwrap();
+            assert_eq!(give_up_lost(&pod, &job).unwrap(), expected, "{file}");
+            assert_eq!(pod.join(JOB).exists(), !expected, "{file}");
+            assert!(!give_up_lost(&pod, &job).unwrap(), "{file}");
+        }
     }
 
     #[test]

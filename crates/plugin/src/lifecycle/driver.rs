@@ -166,6 +166,7 @@ impl Plugin {
         }
         pod.learn(|facts| {
             facts.job = Some(job);
+            facts.seen_alive = true;
             facts.obstacle = None;
         });
         self.look.notify_one();

@@ -65,6 +65,8 @@ pub struct Facts {
     pub report: Option<Report>,
     /// How the job ended, where the supervisor did not say it.
     pub verdict: Option<Verdict>,
+    /// Whether the scheduler is known to have had the job, alive, in this life of ours.
+    pub seen_alive: bool,
     /// A delete was accepted.
     pub deletion: Option<Deletion>,
     /// Since when the job has been over, or unknown to the scheduler, without the supervisor's last word.

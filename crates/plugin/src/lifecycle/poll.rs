@@ -14,7 +14,7 @@ use super::Plugin;
 use super::create::blocking;
 use super::pod::Pod;
 use crate::jobdir::JobDir;
-use crate::jobdir::record::Verdict;
+use crate::jobdir::record::{self, Verdict};
 use crate::scheduler::{End, JobRecord, JobState};
 
 /// How often and how patiently a scheduler is asked.
@@ -93,13 +93,15 @@ impl Plugin {
     }
 
     /// Takes in the scheduler's record of a pod's job; whether it was news.
-    async fn observed(&self, pod: &Arc<Pod>, record: &JobRecord, pace: Pace) -> bool {
+    async fn observed(self: &Arc<Self>, pod: &Arc<Pod>, record: &JobRecord, pace: Pace) -> bool {
         let news = pod.facts().record.as_ref() != Some(record);
         if news {
             pod.learn(|facts| facts.record = Some(record.clone()));
         }
         let Some(end) = record.end() else {
-            pod.facts().silent_since = None;
+            let mut facts = pod.facts();
+            facts.silent_since = None;
+            facts.seen_alive = true;
             return news;
         };
         if pod.facts().is_settled() {
@@ -121,6 +123,13 @@ impl Plugin {
             Some(job) => self.scheduler.autopsy(&pod.uid, job).await.filter(|details| details.end().is_some()),
             None => None,
         };
+        if end == End::Forgotten
+            && details.is_none()
+            && let Some(job) = &job
+            && self.submitted_again(pod, job).await
+        {
+            return true;
+        }
         let record = &details.unwrap_or_else(|| record.clone());
         let dir = pod.dir.clone();
         let verdict = Verdict { record: record.clone(), last_words: String::new(), at: Timestamp::now() };
@@ -135,6 +144,27 @@ impl Plugin {
         tracing::warn!(uid = %pod.uid, "the job ended without a word of its supervisor: {}", record.words);
         pod.learn(|facts| facts.verdict = Some(verdict));
         self.table.rest(pod);
+        true
+    }
+
+    /// A controller that was killed forgets what it took last. A job that it had, and that has run nothing, is submitted
+    /// once more; one that we have not seen ourselves may have ended while we were away.
+    async fn submitted_again(self: &Arc<Self>, pod: &Arc<Pod>, job: &JobId) -> bool {
+        let fit = {
+            let facts = pod.facts();
+            facts.seen_alive && facts.deletion.is_none() && facts.report.is_none()
+        };
+        let (dir, lost) = (pod.dir.clone(), job.clone());
+        if !fit || !blocking(move || record::give_up_lost(&dir, &lost)).await.unwrap_or(false) {
+            return false;
+        }
+        tracing::warn!(uid = %pod.uid, jid = %job, "the scheduler has lost the job before it ran; the pod is submitted again");
+        pod.learn(|facts| {
+            facts.job = None;
+            facts.record = None;
+            facts.silent_since = None;
+        });
+        self.drive(pod);
         true
     }
 

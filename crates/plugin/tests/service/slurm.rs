@@ -272,6 +272,35 @@ async fn what_slurm_has_forgotten_the_job_directory_still_knows() {
 }
 
 #[tokio::test]
+async fn a_job_that_slurmctld_lost_before_it_ran_is_submitted_once_more() {
+    let cluster = Cluster::start(Options::default()).await;
+    let plugin = plugin(&cluster, "").await;
+    let drain = cluster.run("scontrol", ["update", "nodename=n1,n2", "state=drain", "reason=test"]).await;
+    assert!(drain.status.success(), "{drain:?}");
+    let pod = pod("exit 8");
+    plugin.create(&pod, json!({})).await;
+    plugin.status_when(&pod, "the queue", |s| waiting(s).is_some_and(|(reason, _)| reason == "Queued")).await;
+    // What it took last was not yet on its disk.
+    cluster.controller().kill9();
+    for entry in std::fs::read_dir(cluster.dir().join("state")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.unwrap();
+    }
+    cluster.controller().start_again();
+    cluster.ready().await;
+    wait::until("the pod to run after all", PATIENCE * 3, async || {
+        let status = plugin.status(&pod).await.unwrap();
+        match status.containers[0].state.terminated() {
+            Some(end) => Ok(assert_eq!(end.exit_code, 8, "{end:?}")),
+            None => Err(format!("{status:?}")),
+        }
+    })
+    .await;
+    plugin.delete(&pod).await;
+    plugin.gone(&pod).await;
+}
+
+#[tokio::test]
 async fn a_job_that_only_has_a_pods_number_is_left_alone() {
     let cluster = Cluster::start(Options::default()).await;
     let plugin = plugin(&cluster, "").await;
