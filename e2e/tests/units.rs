@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use interlink_e2e::deployed::{Deployed, Form, LOCAL, UNITS, units};
+use interlink_e2e::deployed::{Deployed, Form, LOCAL, Options, UNITS, units};
 use interlink_testkit::kubernetes::{self, ControlPlane};
-use interlink_testkit::systemd::{Machine, Options};
+use interlink_testkit::systemd::{self, Machine};
 
 const SOON: Duration = Duration::from_secs(60);
 /// What `systemd-analyze security` may say at most; its scale ends at 10.
@@ -17,7 +17,7 @@ fn service(unit: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn systemd_finds_nothing_to_say_about_the_units_and_little_exposed() {
-    let machine = Machine::start(Options { units: units(), ..Options::default() }).await;
+    let machine = Machine::start(systemd::Options { units: units(), ..systemd::Options::default() }).await;
     // verify wants to see what a unit starts
     for program in ["ssh-tunnel", "interlink", "virtual-kubelet"] {
         machine.write(format!("/opt/interlink/bin/{program}"), "#!/bin/sh\n", 0o755);
@@ -41,7 +41,7 @@ async fn systemd_finds_nothing_to_say_about_the_units_and_little_exposed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_stopping_or_reloading_one_leaves_the_others_alone_and_the_chain_answers_again() {
     let cluster = ControlPlane::start(kubernetes::Options::default()).await;
-    let deployed = Deployed::new(Form::Rsock, Some(&cluster)).await;
+    let deployed = Deployed::new(Options { cluster: Some(&cluster), ..Options::alone(Form::Rsock) }).await;
     let machine = &deployed.machine;
     deployed.start().await;
     for pair in LOCAL.windows(2) {
@@ -108,7 +108,7 @@ async fn is_stopped(machine: &Machine, unit: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_must_mend_is_said_once_and_not_tried_again() {
-    let deployed = Deployed::new(Form::Rsock, None).await;
+    let deployed = Deployed::new(Options::alone(Form::Rsock)).await;
     let machine = &deployed.machine;
     let cases = [
         (LOCAL[0], "/opt/interlink/config/VirtualKubeletConfig.yaml", "NodeName: x\n", "78", "InterlinkURL"),
@@ -141,7 +141,7 @@ async fn what_a_person_must_mend_is_said_once_and_not_tried_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_that_is_out_of_reach_keeps_no_unit_from_starting() {
-    let deployed = Deployed::new(Form::Rsock, None).await;
+    let deployed = Deployed::new(Options::alone(Form::Rsock)).await;
     let machine = &deployed.machine;
     machine.systemctl(["stop", "test-sshd"]).await;
     machine.systemctl(["start", LOCAL[2], LOCAL[1], UNITS[3]]).await;
@@ -156,7 +156,7 @@ async fn a_site_that_is_out_of_reach_keeps_no_unit_from_starting() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_of_the_three_keys_carries_the_chain() {
     for form in [Form::Rexec, Form::Rport, Form::Rsock] {
-        let deployed = Deployed::new(form, None).await;
+        let deployed = Deployed::new(Options::alone(form)).await;
         deployed.machine.systemctl(["start", UNITS[3], LOCAL[2], LOCAL[1]]).await;
         deployed.answers().await;
     }
