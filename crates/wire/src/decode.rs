@@ -64,7 +64,7 @@ pub trait Envelope: DeserializeOwned {
     /// [`DecodeError`] names the field that does not fit.
     fn from_value(value: Value) -> Result<Self, DecodeError> {
         let folded = fold(value, &Self::SHAPE).ok_or_else(|| DecodeError::new(Self::WHAT, "it is null"))?;
-        serde_json::from_value(folded).map_err(|e| DecodeError::new(Self::WHAT, e.to_string()))
+        typed(Self::WHAT, folded)
     }
 
     /// Reads a list of bodies: a list, one object, `null` or nothing at all.
@@ -94,6 +94,28 @@ pub fn parse(what: &'static str, body: &[u8]) -> Result<Value, DecodeError> {
     }
     serde_json::from_slice(body)
         .map_err(|e| DecodeError::new(what, format!("not JSON at line {} column {}", e.line(), e.column())))
+}
+
+/// Reads `value` as a `T`.
+///
+/// # Errors
+/// [`DecodeError`] about `what` names the field that does not fit, and what would.
+pub fn typed<T: DeserializeOwned>(what: &'static str, value: Value) -> Result<T, DecodeError> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let (field, why) = (error.path().to_string(), without_values(&error.inner().to_string()));
+        DecodeError::new(what, if field == "." { why } else { format!("{field}: {why}") })
+    })
+}
+
+/// serde's words without the value that does not fit (it may be secret): `invalid type: string "…", expected a map`.
+fn without_values(words: &str) -> String {
+    match words.rsplit_once(", expected ") {
+        Some((found, right)) => {
+            let kind = found.split(['"', '`']).next().unwrap_or(found).trim_end();
+            format!("{kind}, expected {right}")
+        }
+        None => words.to_owned(),
+    }
 }
 
 /// Brings `value` into `shape`; `None` where it is null or (for times) unreadable.

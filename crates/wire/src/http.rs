@@ -143,7 +143,9 @@ fn sentence(status: u16, body: &[u8]) -> String {
         _ => String::from_utf8_lossy(body).into_owned(),
     };
     let text = unescape(text.trim());
-    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // It ends up on terminals, which take orders in control characters.
+    let line: String = line.chars().filter(|c| !c.is_control()).collect();
     if line.is_empty() {
         return format!("answered HTTP {status} without a word");
     }
@@ -183,7 +185,7 @@ mod tests {
 
     #[test]
     fn foreign_error_bodies_become_one_sentence() {
-        let cases: [(u16, &[u8], &str, bool); 8] = [
+        let cases: [(u16, &[u8], &str, bool); 9] = [
             (500, b"plain words\n", "plain words", true),
             (500, b"", "answered HTTP 500 without a word", true),
             (422, br#"{"detail":[{"loc":["body"],"msg":"field required"}]}"#, "field required", false),
@@ -196,6 +198,7 @@ mod tests {
                 true,
             ),
             (429, b"slow down", "slow down", true),
+            (400, b"no image \x1b[2J\x07named\nx", "no image [2Jnamed x", false),
             (503, b"null", "answered HTTP 503 without a word", true),
         ];
         for (status, body, said, retry) in cases {

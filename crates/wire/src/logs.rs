@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::decode::{Envelope, Shape};
+use crate::decode::{Envelope, Shape, typed};
 
 /// A request for logs.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ impl Envelope for LogStruct {
         {
             opts.entry("Bytes").or_insert(limit);
         }
-        serde_json::from_value(folded).map_err(|e| crate::DecodeError::new(Self::WHAT, e.to_string()))
+        typed(Self::WHAT, folded)
     }
 }
 

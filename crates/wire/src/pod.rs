@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::decode::DecodeError;
+use crate::decode::{DecodeError, typed};
 use crate::object::Object;
 
 /// A core/v1 Pod, as far as we read it.
@@ -24,7 +24,7 @@ impl PodExtract {
     /// [`DecodeError`] names the field whose type is wrong.
     pub fn from_object(object: &Object) -> Result<Self, DecodeError> {
         let value = without_nulls(Value::Object(object.fields().clone()));
-        serde_json::from_value(value).map_err(|e| DecodeError::new("pod", e.to_string()))
+        typed("pod", value)
     }
 
     /// Init containers, then containers, in the order of the spec.
@@ -365,6 +365,9 @@ mod tests {
     fn a_wrong_type_is_named() {
         let pod = json!({"spec": {"containers": "none"}});
         let error = PodExtract::from_object(&Object::from_value(pod).unwrap()).unwrap_err().to_string();
-        assert!(error.starts_with("pod is not valid: ") && error.contains("string"), "{error}");
+        assert_eq!(error, "pod is not valid: spec.containers: invalid type: string, expected a sequence");
+        let pod = json!({"spec": {"containers": [{"name": "c", "env": [{"name": "A", "value": {"k": "secret"}}]}]}});
+        let error = PodExtract::from_object(&Object::from_value(pod).unwrap()).unwrap_err().to_string();
+        assert_eq!(error, "pod is not valid: spec.containers[0].env[0].value: invalid type: map, expected a string");
     }
 }

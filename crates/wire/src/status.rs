@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::decode::{DecodeError, Envelope, Shape, fold};
+use crate::decode::{DecodeError, Envelope, Shape, fold, typed};
 
 /// Exit code that is reported where a peer says "terminated" without one and nothing says that it went well.
 pub const EXIT_CODE_UNKNOWN: i32 = 255;
@@ -81,7 +81,7 @@ impl Envelope for PodStatus {
                 supply_exit_codes(container);
             }
         }
-        serde_json::from_value(folded).map_err(|e| DecodeError::new(Self::WHAT, e.to_string()))
+        typed(Self::WHAT, folded)
     }
 }
 
