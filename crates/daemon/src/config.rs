@@ -130,7 +130,9 @@ pub fn parse<T: DeserializeOwned>(text: &str, own: &[&str]) -> Result<(T, Vec<St
     let known = || FAMILY.iter().chain(own).copied();
     let warnings = keys.keys().filter(|key| !known().any(|name| name == *key)).map(|key| {
         let distance = |name: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &key.to_lowercase());
-        match known().min_by_key(|name| distance(name)).filter(|name| distance(name) <= 3) {
+        // Half of a short key mistyped is another key.
+        let near = 3.min(key.chars().count() / 2);
+        match known().min_by_key(|name| distance(name)).filter(|name| distance(name) <= near) {
             Some(near) => format!("unknown key {key:?} is ignored; did you mean {near}?"),
             None => format!("unknown key {key:?} is ignored"),
         }
@@ -258,11 +260,12 @@ mod tests {
     #[test]
     fn only_keys_that_nobody_knows_are_warned_about() {
         let (_, warnings) =
-            parse::<Config>("SidecarURL: x\nInterlinkPrt: 1\nzzzzzzzzzz: 1\nMine: 2\n", &["Mine"]).unwrap();
+            parse::<Config>("SidecarURL: x\nInterlinkPrt: 1\nzzzzzzzzzz: 1\nMine: 2\nx: 1\n", &["Mine"]).unwrap();
         assert_eq!(
             warnings,
             [
                 "unknown key \"InterlinkPrt\" is ignored; did you mean InterlinkPort?",
+                "unknown key \"x\" is ignored",
                 "unknown key \"zzzzzzzzzz\" is ignored"
             ]
         );

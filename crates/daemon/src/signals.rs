@@ -1,15 +1,23 @@
 //! SIGTERM and SIGINT drain, SIGHUP reloads.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Failure;
 
+/// Signals that come so soon after the first are the same wish: timeout(1) signals its child and then its whole group, and
+/// terminal and parent both hand on a Ctrl-C.
+const SAME_WISH: Duration = Duration::from_secs(1);
+
 /// What the signals of this process mean.
 #[derive(Debug, Clone)]
 pub struct Signals {
-    /// Cancelled by the first SIGTERM or SIGINT. A second one ends the process at once.
+    /// Cancelled by the first SIGTERM or SIGINT. A second one, a second or more later, ends the process
+    /// at once.
     pub shutdown: CancellationToken,
     /// Changes with every SIGHUP.
     pub reload: watch::Receiver<u64>,
@@ -29,6 +37,7 @@ impl Signals {
         let (reloads, reload) = watch::channel(0);
         let token = shutdown.clone();
         tokio::spawn(async move {
+            let mut asked: Option<Instant> = None;
             loop {
                 tokio::select! {
                     _ = terminate.recv() => {}
@@ -38,11 +47,15 @@ impl Signals {
                         continue;
                     }
                 }
-                if token.is_cancelled() {
+                if let Some(first) = asked {
+                    if first.elapsed() < SAME_WISH {
+                        continue;
+                    }
                     tracing::warn!("asked to stop a second time; ending without finishing what is in hand");
                     std::process::exit(1);
                 }
                 tracing::info!("asked to stop; finishing what is in hand");
+                asked = Some(Instant::now());
                 crate::notify::stopping();
                 token.cancel();
             }

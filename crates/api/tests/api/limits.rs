@@ -11,6 +11,7 @@ use interlink_api::plugin::{self};
 use interlink_api::server::{App, router};
 use interlink_daemon::HopHandle;
 use interlink_testkit::dirs::TestDir;
+use interlink_testkit::wait;
 use interlink_transport::{Call, Client, Endpoint, Listener, serve};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -138,5 +139,11 @@ async fn no_more_requests_than_agreed_are_at_the_plugin_and_the_rest_are_told() 
     let all = futures_util::future::join_all([ask(1), ask(1), ask(1), ask(1)]).await;
     assert!(all.iter().all(|got| matches!(got.status, 503 | 504)), "{all:?}");
     assert!(inside.plugin.asked("/status").len() <= 3, "the places were taken");
-    assert_eq!(ask(2).await.json()[0]["UID"], uid(2), "and are free again");
+    // Not at the first try where the machine is busier than these limits are short.
+    let free = wait::until("the places to be free again", SOON, async || {
+        let got = ask(2).await;
+        if got.status == 200 { Ok(got.json()) } else { Err(got.body) }
+    })
+    .await;
+    assert_eq!(free[0]["UID"], uid(2));
 }

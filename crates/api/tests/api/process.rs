@@ -157,7 +157,9 @@ async fn a_stop_finishes_the_create_in_hand() {
             if plugin.asked("/create").is_empty() { Err("none") } else { Ok(()) }
         })
         .await;
+        // Two at once are one wish, as from timeout(1), which signals its child and then its whole group.
         api.daemon.signal(Signal::SIGTERM);
+        api.daemon.signal(Signal::SIGINT);
     });
     assert_eq!(got.json()["PodJID"], "42");
     assert_eq!(api.daemon.exited(SOON).await.code(), Some(0));
@@ -276,6 +278,11 @@ async fn no_body_value_or_secret_is_ever_logged() {
     api.call("POST", "/create", body.to_string()).await;
     api.call("GET", "/status", json!([sent]).to_string()).await;
     api.call("POST", "/create", "{\"pod\": \"hunter2-broken").await;
+    for wrong in [json!({"pod": pod(1), "secrets": ["hunter2-string"]}), json!({"pod": "hunter2-string"})] {
+        let got = api.call("POST", "/create", wrong.to_string()).await;
+        got.assert_refused(400, "hop=api;code=bad-request;retry=no", "invalid type: string, expected");
+        assert!(!got.body.contains("hunter2"), "{got:?}");
+    }
     api.said("not created").await;
     let log = api.daemon.log();
     assert!(!log.contains("hunter2") && !log.contains("aHVudGVy"), "{log}");
