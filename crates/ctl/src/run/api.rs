@@ -25,6 +25,8 @@ const CREATE_TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone)]
 pub struct Api {
     client: Client,
+    /// For the create: a pooled connection may just be dying, and then nobody could say whether it arrived.
+    fresh: Client,
     owner: String,
     session: String,
 }
@@ -53,7 +55,7 @@ impl Api {
     /// A client of `endpoint` that speaks for `owner`; `session` ties the hops' log lines together.
     #[must_use]
     pub fn new(endpoint: Endpoint, owner: String, session: String) -> Self {
-        Self { client: Client::new(endpoint), owner, session }
+        Self { client: Client::new(endpoint.clone()), fresh: Client::unpooled(endpoint), owner, session }
     }
 
     /// Asks through the whole chain whether it is alive.
@@ -79,7 +81,7 @@ impl Api {
             .map_err(|e| lasting(&format!("the pod can't be written as JSON: {e}")))
             .map_err(|fault| CreateFault { fault, nothing_sent: true, answered: false })?;
         let call = self.call(Method::POST, path::CREATE, body.into()).timeout(CREATE_TIMEOUT);
-        let answer = self.send(call).await;
+        let answer = self.fresh.send(call).await;
         let answer = answer.map_err(|e| CreateFault {
             fault: unreachable(&e),
             nothing_sent: e.nothing_sent(),
