@@ -8,6 +8,7 @@
 //! - [`state`]: a program's own word about itself, as JSON on a private socket.
 //! - [`notify`]: systemd's readiness protocol.
 //! - [`open_files`]: the limit of open files.
+//! - [`sockets`]: listening sockets that survive restarts in the service manager.
 //! - [`paths`]: where sockets and state live.
 
 pub mod config;
@@ -18,6 +19,7 @@ pub mod notify;
 pub mod open_files;
 pub mod paths;
 pub mod signals;
+pub mod sockets;
 pub mod state;
 
 pub use exit::{Failure, run, run_on_one_thread};

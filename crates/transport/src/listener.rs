@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket, sockopt,
+};
 use nix::sys::stat::{Mode, umask};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
@@ -41,6 +43,12 @@ pub enum BindError {
     /// The endpoint can't be listened on at all.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// A socket that should be taken over is another one.
+    #[error("the socket that was kept is not that of {endpoint}, or its file is gone")]
+    Elsewhere {
+        /// Where it should listen.
+        endpoint: String,
+    },
     /// The system refused.
     #[error("can't listen on {endpoint}: {source}")]
     System {
@@ -51,12 +59,12 @@ pub enum BindError {
     },
 }
 
-/// A listening socket. Dropping it removes its file.
+/// A listening socket. Dropping it removes its file, unless it is kept.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
     endpoint: Endpoint,
-    _file: Option<OwnedFile>,
+    file: Option<OwnedFile>,
 }
 
 #[derive(Debug)]
@@ -94,7 +102,57 @@ impl Listener {
         let backlog = Backlog::new(BACKLOG).map_err(|e| system(e.into()))?;
         listen(&fd, backlog).map_err(|e| system(e.into()))?;
         let socket = UnixListener::from_std(fd.into()).map_err(system)?;
-        Ok(Self { socket: Socket::Unix(socket), endpoint: endpoint.clone(), _file: Some(file) })
+        Ok(Self { socket: Socket::Unix(socket), endpoint: endpoint.clone(), file: Some(file) })
+    }
+
+    /// Takes over a socket that listens on `endpoint` already, such as one that a service manager has kept while the
+    /// program was restarted. Its file is kept again. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BindError`]; [`BindError::Elsewhere`] when it is not that socket or its file is gone.
+    pub async fn adopt(endpoint: &Endpoint, fd: OwnedFd) -> Result<Self, BindError> {
+        let system = |source: io::Error| BindError::System { endpoint: endpoint.to_string(), source };
+        let elsewhere = || BindError::Elsewhere { endpoint: endpoint.to_string() };
+        if !getsockopt(&fd, sockopt::AcceptConn).unwrap_or(false) {
+            return Err(elsewhere());
+        }
+        match endpoint {
+            Endpoint::Unix(path) => {
+                let socket = std::os::unix::net::UnixListener::from(fd);
+                let here = socket.local_addr().map_err(system)?.as_pathname() == Some(path);
+                let there = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+                if !(here && there) {
+                    return Err(elsewhere());
+                }
+                let lock = Lock::take(path).map_err(|e| match e {
+                    LockError::Held(owner) => BindError::InUse { endpoint: endpoint.to_string(), owner },
+                    LockError::System(source) => system(source),
+                })?;
+                let mut file = OwnedFile::note(path, lock).map_err(system)?;
+                file.kept = true;
+                socket.set_nonblocking(true).map_err(system)?;
+                let socket = UnixListener::from_std(socket).map_err(system)?;
+                Ok(Self { socket: Socket::Unix(socket), endpoint: endpoint.clone(), file: Some(file) })
+            }
+            Endpoint::Tcp { host, port } => {
+                let socket = std::net::TcpListener::from(fd);
+                let here = socket.local_addr().map_err(system)?;
+                let mut wanted = tokio::net::lookup_host((host.as_str(), *port)).await.map_err(system)?;
+                if !wanted.any(|address| address == here) {
+                    return Err(elsewhere());
+                }
+                socket.set_nonblocking(true).map_err(system)?;
+                let socket = TcpListener::from_std(socket).map_err(system)?;
+                Ok(Self { socket: Socket::Tcp(socket), endpoint: endpoint.clone(), file: None })
+            }
+        }
+    }
+
+    /// Leaves the socket's file when this is dropped, because the socket itself lives on elsewhere.
+    pub fn keep(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.kept = true;
+        }
     }
 
     async fn bind_tcp(endpoint: &Endpoint, host: &str, port: u16) -> Result<Self, BindError> {
@@ -111,7 +169,7 @@ impl Listener {
         socket.bind(address).map_err(system)?;
         let socket = socket.listen(BACKLOG.unsigned_abs()).map_err(system)?;
         let port = socket.local_addr().map_err(system)?.port();
-        Ok(Self { socket: Socket::Tcp(socket), endpoint: Endpoint::Tcp { host: host.to_owned(), port }, _file: None })
+        Ok(Self { socket: Socket::Tcp(socket), endpoint: Endpoint::Tcp { host: host.to_owned(), port }, file: None })
     }
 
     /// Where it listens; a port of 0 has become the real one.
@@ -143,6 +201,15 @@ impl Listener {
                     pause = (pause * 2).min(Duration::from_secs(1));
                 }
             }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Unix(socket) => socket.as_fd(),
+            Socket::Tcp(socket) => socket.as_fd(),
         }
     }
 }
@@ -268,19 +335,21 @@ struct OwnedFile {
     path: PathBuf,
     inode: (u64, u64),
     lock: Lock,
+    /// Not to be removed.
+    kept: bool,
 }
 
 impl OwnedFile {
     fn note(path: &Path, lock: Lock) -> io::Result<Self> {
         let metadata = std::fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), inode: (metadata.dev(), metadata.ino()), lock })
+        Ok(Self { path: path.to_owned(), inode: (metadata.dev(), metadata.ino()), lock, kept: false })
     }
 }
 
 impl Drop for OwnedFile {
     fn drop(&mut self) {
         let ours = std::fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.inode);
-        if ours {
+        if ours && !self.kept {
             let _ = std::fs::remove_file(&self.path);
             let _ = std::fs::remove_file(&self.lock.path);
         }
@@ -313,6 +382,42 @@ mod tests {
         let _first = Listener::bind(&at(&dir)).await.unwrap();
         let error = Listener::bind(&at(&dir)).await.unwrap_err().to_string();
         assert!(error.contains("already in use by") && error.contains(&std::process::id().to_string()), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_kept_socket_is_taken_over_with_the_clients_that_waited() {
+        let dir = tempfile::tempdir().unwrap();
+        for endpoint in [at(&dir), Endpoint::parse("http://127.0.0.1", "0").unwrap()] {
+            let mut first = Listener::bind(&endpoint).await.unwrap();
+            let endpoint = first.endpoint().clone();
+            let kept = first.as_fd().try_clone_to_owned().unwrap();
+            first.keep();
+            drop(first);
+            let mut waited = Stream::connect(&endpoint).await.unwrap();
+            let second = Listener::adopt(&endpoint, kept.try_clone().unwrap()).await.unwrap();
+            let (mut stream, _) = second.accept().await;
+            tokio::io::AsyncWriteExt::write_all(&mut stream, b"x").await.unwrap();
+            assert_eq!(tokio::io::AsyncReadExt::read(&mut waited, &mut [0; 2]).await.unwrap(), 1);
+            if endpoint.socket().is_some() {
+                let other = Listener::bind(&endpoint).await.unwrap_err();
+                assert!(matches!(other, BindError::InUse { .. }), "{other}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn another_socket_is_not_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = Listener::bind(&at(&dir)).await.unwrap();
+        let kept = || listener.as_fd().try_clone_to_owned().unwrap();
+        let (one, _two) = std::os::unix::net::UnixStream::pair().unwrap();
+        let elsewhere = Endpoint::unix(&dir.path().join("other.sock")).unwrap();
+        for (endpoint, fd) in [(&elsewhere, kept()), (&at(&dir), one.into())] {
+            let error = Listener::adopt(endpoint, fd).await.unwrap_err();
+            assert!(matches!(error, BindError::Elsewhere { .. }), "{error}");
+        }
+        std::fs::remove_file(at(&dir).socket().unwrap()).unwrap();
+        assert!(matches!(Listener::adopt(&at(&dir), kept()).await, Err(BindError::Elsewhere { .. })));
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::Either;
-use interlink_daemon::{Failure, HopHandle, Signals, StateServer, notify, paths};
+use interlink_daemon::{Failure, HopHandle, Signals, StateServer, notify, paths, sockets};
 use interlink_transport::{BindError, Endpoint, Listener};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{mpsc, watch};
@@ -22,6 +22,9 @@ use crate::state;
 /// How long open connections may go on after SIGTERM. Half of what the API and the kubelet in front need to notice, and
 /// far below systemd's own limit of 90 s.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// The listening socket's name in the service manager.
+const SOCKET_NAME: &str = "tunnel";
 
 /// Connections that the server has handed over and that wait for a task of their own.
 const HANDED_OVER: usize = 1024;
@@ -112,7 +115,7 @@ enum Ends {
 impl Ends {
     async fn prepare(settings: &Settings) -> Result<Self, Failure> {
         match settings.forward.direction {
-            Direction::Forward => match Listener::bind(&settings.forward.local).await {
+            Direction::Forward => match sockets::listen(&settings.forward.local, SOCKET_NAME).await {
                 Ok(listener) => Ok(Self::Forward(listener)),
                 Err(err) => Err(in_the_way(settings, &err)),
             },

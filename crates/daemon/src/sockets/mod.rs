@@ -1,0 +1,49 @@
+//! Listening sockets that outlive the process that made them, so that no client is refused while it is restarted.
+//!
+//! systemd's file descriptor store (`FileDescriptorStoreMax=`) keeps a copy of the socket from the first start on, also
+//! over a `kill -9`; clients that come meanwhile wait in its queue. A stop closes it: stopped means stopped. Unlike with
+//! a `.socket` unit, no client starts what an operator stopped.
+
+mod inherited;
+
+use std::os::fd::AsFd as _;
+
+use interlink_transport::{BindError, Endpoint, Listener};
+use sd_notify::NotifyState;
+
+/// Listens on `endpoint`, with the socket that systemd kept under `name` if there is one. Must be called inside a tokio
+/// runtime. Without systemd it is [`Listener::bind`].
+///
+/// # Errors
+/// [`BindError`], which names the present owner where there is one.
+pub async fn listen(endpoint: &Endpoint, name: &str) -> Result<Listener, BindError> {
+    if let Some(kept) = inherited::take(name) {
+        match Listener::adopt(endpoint, kept).await {
+            Ok(listener) => {
+                tracing::debug!("took over the listening socket {name} from the run before");
+                return Ok(listener);
+            }
+            Err(err) => {
+                tracing::info!("made the listening socket {name} anew: {err}");
+                tell(sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]));
+            }
+        }
+    }
+    let mut listener = Listener::bind(endpoint).await?;
+    // Only there a service manager may keep it; elsewhere the file must go with the process.
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        let stored =
+            sd_notify::notify_with_fds(&[NotifyState::FdStore, NotifyState::FdName(name)], &[listener.as_fd()]);
+        if stored.is_ok() {
+            listener.keep();
+        }
+        tell(stored);
+    }
+    Ok(listener)
+}
+
+fn tell(told: std::io::Result<()>) {
+    if let Err(error) = told {
+        tracing::debug!(err = %error, "systemd could not be told about a listening socket");
+    }
+}
