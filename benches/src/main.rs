@@ -7,6 +7,7 @@
 //! - [`bench`]: what a benchmark is. A new one is a file in [`benches`] and a line in [`benches::ALL`].
 //! - [`figure`]: what a benchmark finds out: a name, a unit, ours, the peer's, and which direction is better.
 //! - [`samples`]: medians and quantiles. Machines are noisy: ours and the peer's rounds alternate, medians count.
+//! - [`processor`]: one processor for all that takes part, where the scheduler's choices would count more.
 //! - [`report`]: the table and the JSON.
 //!
 //! Progress goes to stderr. Whatever a benchmark starts ends with it, also when it fails or is interrupted.
@@ -14,6 +15,7 @@
 mod bench;
 mod benches;
 mod figure;
+mod processor;
 mod report;
 mod samples;
 

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Each round sends the same number of requests through both, a few at a time and in turns, so that whatever else the
-//! machine does hits both alike. A round gives one p50 and one p99 of each.
+//! machine does hits both alike. A round gives one p50 and one p99 of each. All take turns on one processor, see
+//! [`crate::processor`].
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -24,6 +25,7 @@ use interlink_testkit::{binaries, wait};
 
 use crate::bench::Bench;
 use crate::figure::{Better, Figure};
+use crate::processor::OneProcessor;
 use crate::samples::quantile;
 
 mod echo;
@@ -42,7 +44,7 @@ const P99: &str = "tunnel.rtt_p99";
 const PEER: &str = "ssh -L";
 
 /// Odd, so that the median is a round that took place.
-const ROUNDS: usize = 41;
+const ROUNDS: usize = 51;
 /// Turns of each side in a round.
 const TURNS: usize = 10;
 /// Requests of a turn.
@@ -58,6 +60,7 @@ const CIPHER: &str = "Ciphers aes256-gcm@openssh.com";
 const SOON: Duration = Duration::from_secs(20);
 
 async fn run() -> anyhow::Result<Vec<Figure>> {
+    let _one = OneProcessor::take()?;
     let echo = Echo::start()?;
     let lines = vec![CIPHER.to_owned(), "LogLevel ERROR".to_owned()];
     let sshd = Sshd::start(Options { lines, ..Options::default() }).await;
@@ -123,6 +126,7 @@ async fn connected(socket: &Path, name: &str, log: &Path) -> UnixStream {
 
 /// The sorted times of each round, ours and the peer's.
 fn rounds(mut ours: UnixStream, mut peers: UnixStream) -> anyhow::Result<Vec<(Vec<f64>, Vec<f64>)>> {
+    let _one = OneProcessor::take()?;
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
         let mut pair = [Vec::new(), Vec::new()];
