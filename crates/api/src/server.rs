@@ -11,8 +11,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http::StatusCode;
-use interlink_daemon::{Failure, HopHandle, Signals, StateServer, logs, notify, open_files, paths};
-use interlink_transport::{BODY_LIMIT, BindError, Endpoint, Listener, serve};
+use interlink_daemon::{Failure, HopHandle, Signals, StateServer, logs, notify, open_files, paths, sockets};
+use interlink_transport::{BODY_LIMIT, BindError, Endpoint, serve};
 use interlink_wire::{Fault, header, path};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -141,7 +141,7 @@ pub async fn run(flags: Flags) -> Result<(), Failure> {
     level.set(config.level);
     let signals = Signals::install()?;
     open_files::raise_limit();
-    let listener = Listener::bind(&config.listen).await.map_err(|error| explain_bind(&config, &error))?;
+    let listener = sockets::listen(&config.listen, "api").await.map_err(|error| explain_bind(&config, &error))?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use interlink_daemon::logs::LevelHandle;
 use interlink_daemon::state::HopHandle;
-use interlink_daemon::{Failure, Signals, StateServer, logs, notify, paths};
-use interlink_transport::{Listener, serve};
+use interlink_daemon::{Failure, Signals, StateServer, logs, notify, paths, sockets};
+use interlink_transport::serve;
 use tokio::sync::watch;
 
 use crate::config::{self, Config, Flags, SchedulerConfig};
@@ -47,7 +47,7 @@ pub async fn run(flags: Flags) -> Result<(), Failure> {
         SchedulerConfig::Local => (Arc::new(Local::new(program.clone())), Pace::LOCAL),
         SchedulerConfig::Slurm(slurm) => (Arc::new(Slurm::new(slurm, &config, program.clone())), Pace::CLUSTER),
     };
-    let listener = Listener::bind(&config.listen).await.map_err(Failure::config)?;
+    let listener = sockets::listen(&config.listen, "plugin").await.map_err(Failure::config)?;
     let endpoint = listener.endpoint().clone();
     let plugin = Plugin::new(config, root, scheduler, signals.shutdown.clone());
     let wrong = |e| Failure::failed(format!("DataRootFolder {} can't be read: {e}", plugin.root.path().display()));
