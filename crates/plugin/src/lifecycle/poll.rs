@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use interlink_supervisor::layout;
 use interlink_supervisor::report::Report;
 use interlink_wire::{JobId, PodUid};
@@ -51,6 +52,9 @@ impl Pace {
     };
 }
 
+/// Pods whose records are taken in at once: a verdict may take a while.
+const AT_ONCE: usize = 8;
+
 impl Plugin {
     /// Looks after the jobs until the program stops.
     pub async fn poll(self: Arc<Self>, pace: Pace) {
@@ -80,14 +84,17 @@ impl Plugin {
                 pause = pace.longest;
                 continue;
             };
-            let mut moved = false;
-            for (pod, (uid, job)) in pods.iter().zip(jobs) {
+            let plugin = &self;
+            let news = pods.iter().zip(jobs).map(|(pod, (uid, job))| {
                 let record = records.remove(&uid).unwrap_or_else(|| {
                     JobRecord::living(JobState::Ended(End::Forgotten), format!("job {job} is no longer known"))
                 });
                 pod.facts().looked = Some(asked);
-                moved |= self.observed(pod, &record, pace).await;
-            }
+                async move { plugin.observed(pod, &record, pace).await }
+            });
+            let news: Vec<_> = news.collect();
+            let moved =
+                stream::iter(news).buffer_unordered(AT_ONCE).fold(false, async |moved, news| moved | news).await;
             pause = if moved { pace.shortest } else { (pause * 3 / 2).min(pace.longest) };
         }
     }

@@ -272,6 +272,33 @@ async fn what_slurm_has_forgotten_the_job_directory_still_knows() {
 }
 
 #[tokio::test]
+async fn an_accounting_that_hangs_keeps_no_pod_waiting_for_the_others() {
+    let cluster = Cluster::start(Options { cpus: 32, memory_mb: 64_000, ..Options::default() }).await;
+    let plugin = plugin(&cluster, "SacctPath: /bin/sh -c 'sleep 300'").await;
+    let pods: Vec<Value> = (0..8).map(|_| pod("sleep 300")).collect();
+    for pod in &pods {
+        plugin.create(pod, json!({})).await;
+    }
+    for pod in &pods {
+        plugin.running(pod).await;
+    }
+    for pod in &pods {
+        let supervisor = nix::unistd::Pid::from_raw(holder(&plugin.pod_dir(uid(pod)).join("claim")));
+        nix::sys::signal::kill(supervisor, nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+    wait::until("all ends", PATIENCE, async || {
+        for pod in &pods {
+            let status = plugin.status(pod).await.unwrap();
+            if status.containers[0].state.terminated().is_none() {
+                return Err(format!("{status:?}"));
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_job_that_slurmctld_lost_before_it_ran_is_submitted_once_more() {
     let cluster = Cluster::start(Options::default()).await;
     let plugin = plugin(&cluster, "").await;

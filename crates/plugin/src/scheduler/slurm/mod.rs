@@ -14,13 +14,14 @@ pub mod states;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use interlink_wire::{JobId, PodUid};
 use tokio::sync::Semaphore;
 
-use super::command::{self, Said};
+use super::command::{self, CommandError, Said};
 use super::{Capacity, JobRecord, Scheduler, SubmitError, Unavailable};
 use crate::config::flavor::Flavor;
 use crate::config::{Config, SlurmConfig};
@@ -34,6 +35,10 @@ use crate::pod::resources::Demand;
 const SBATCH: Duration = Duration::from_secs(60);
 /// Questions.
 const ASK: Duration = Duration::from_secs(30);
+/// The accounting, which is asked beside and whose database may hang for long while the cluster is well.
+const ACCOUNTING: Duration = Duration::from_secs(10);
+/// For so long it is not asked again after that.
+const ACCOUNTING_RESTS: Duration = Duration::from_secs(300);
 /// Commands of one kind at once: more would only wait in slurmctld.
 const AT_ONCE: usize = 4;
 
@@ -46,6 +51,7 @@ pub struct Slurm {
     program: PathBuf,
     submissions: Semaphore,
     cancellations: Semaphore,
+    accounting_hung: Mutex<Option<Instant>>,
 }
 
 impl Slurm {
@@ -59,12 +65,18 @@ impl Slurm {
             program,
             submissions: Semaphore::new(AT_ONCE),
             cancellations: Semaphore::new(AT_ONCE),
+            accounting_hung: Mutex::new(None),
         }
     }
 
     /// Our jobs. Slurm takes a number for a user's name; behind a wrapper the account may be another.
     fn ours(words: &[String]) -> String {
         if words.len() > 1 { "--me".to_owned() } else { format!("--user={}", nix::unistd::geteuid()) }
+    }
+
+    /// When the accounting last did not answer.
+    fn hung(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.accounting_hung.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn scancel(&self, args: &[&str]) -> Result<(), Unavailable> {
@@ -81,10 +93,19 @@ impl Slurm {
     async fn detailed(&self, uid: &PodUid, job: &JobId) -> Option<JobRecord> {
         let id = job.as_str();
         let args = ["-X", "-n", "-P", "-j", id, "-o", accounting::FORMAT];
-        if let Ok(said) = ask(&self.commands.sacct, &args).await
-            && let Some(record) = accounting::sacct(&said.stdout, id, uid)
-        {
-            return Some(record);
+        if !self.hung().is_some_and(|at| at.elapsed() < ACCOUNTING_RESTS) {
+            match command::run(&self.commands.sacct, &args, None, None, ACCOUNTING).await {
+                Ok(said) => {
+                    if let Some(record) = accounting::sacct(&said.stdout, id, uid) {
+                        return Some(record);
+                    }
+                }
+                Err(CommandError::TimedOut { .. }) => {
+                    tracing::warn!("sacct hangs and is not asked for a while; scontrol says how jobs ended meanwhile");
+                    *self.hung() = Some(Instant::now());
+                }
+                Err(CommandError::NotStarted { .. }) => {}
+            }
         }
         let said = ask(&self.commands.scontrol, &["-o", "show", "job", id]).await.ok()?;
         accounting::scontrol(&said.stdout, id, uid)
