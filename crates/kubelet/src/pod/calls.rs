@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::decide::DELETE_AGAIN;
 use super::status::PROVIDER_FAILED;
 use super::worker::{Worker, named};
 use crate::interlink::{Capabilities, InterlinkError};
@@ -15,7 +16,14 @@ use crate::source::Note;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failed {
     /// It may be sent again.
-    Again(&'static str, String),
+    Again {
+        /// One CamelCase word.
+        reason: &'static str,
+        /// Why, in one sentence.
+        sentence: String,
+        /// Whether the remote side may have it all the same.
+        maybe_sent: bool,
+    },
     /// It must not be sent again; the remote side may have it.
     Unknown(String),
     /// It will never be accepted.
@@ -25,19 +33,27 @@ pub(super) enum Failed {
 /// Judges a failed create. To a peer that would submit twice, a create goes out again only if nothing of the first one
 /// can have been carried out.
 pub(super) fn judge(error: &InterlinkError, idempotent: bool) -> Failed {
+    let delayed = |sentence, maybe_sent| Failed::Again { reason: "SubmissionDelayed", sentence, maybe_sent };
     match error {
+        InterlinkError::Refused(fault) if fault.code == SUBMISSION_UNKNOWN => Failed::Unknown(fault.to_string()),
         InterlinkError::Refused(fault) if !fault.retry => Failed::Final(fault.to_string()),
         InterlinkError::Refused(fault) if idempotent || is_not_now(&fault.code) => {
-            Failed::Again("SubmissionDelayed", format!("not accepted yet, it is tried again: {fault}"))
+            delayed(format!("not accepted yet, it is tried again: {fault}"), !is_not_now(&fault.code))
         }
-        InterlinkError::Unreachable(why) => Failed::Again("RemoteUnreachable", format!("it is tried again: {why}")),
-        InterlinkError::Unknown(why) if idempotent => {
-            Failed::Again("SubmissionDelayed", format!("no answer yet, it is tried again: {why}"))
-        }
+        InterlinkError::Unreachable(why) => Failed::Again {
+            reason: "RemoteUnreachable",
+            sentence: format!("it is tried again: {why}"),
+            maybe_sent: false,
+        },
+        InterlinkError::Unknown(why) if idempotent => delayed(format!("no answer yet, it is tried again: {why}"), true),
         InterlinkError::Unknown(why) => Failed::Unknown(why.clone()),
         InterlinkError::Refused(fault) => Failed::Unknown(fault.to_string()),
     }
 }
+
+/// The code by which our API server says that it lost the answer of a plugin that would submit twice: not to be sent
+/// again, and not refused either.
+const SUBMISSION_UNKNOWN: &str = "submission-unknown";
 
 /// Answers by which a server says that it has not even begun.
 fn is_not_now(code: &str) -> bool {
@@ -61,6 +77,10 @@ impl Worker {
             }
             Err(unresolved) => return self.refuse(pod, unresolved.reason, unresolved.message),
         };
+        let before = match &pod.submission {
+            Submission::Unsent => Submission::Unsent,
+            _ => Submission::Unknown,
+        };
         self.context.table.update(&self.uid, |p| {
             p.trouble = None;
             p.submission = Submission::Sending;
@@ -68,7 +88,7 @@ impl Worker {
         // Whoever comes after a crash must be able to see that the pod may have been sent.
         if !capabilities.idempotent_create && !self.write_now().await {
             self.remote.failed();
-            self.context.table.update(&self.uid, |p| p.submission = Submission::Unsent);
+            self.context.table.update(&self.uid, |p| p.submission = before);
             return;
         }
         let answer = {
@@ -84,9 +104,11 @@ impl Worker {
             }
             Err(error) => match judge(&error, capabilities.idempotent_create) {
                 Failed::Final(sentence) => self.refuse(pod, PROVIDER_FAILED, sentence),
-                Failed::Again(reason, sentence) => {
+                Failed::Again { reason, sentence, maybe_sent } => {
                     self.remote.failed();
-                    self.context.table.update(&self.uid, |p| p.submission = Submission::Unsent);
+                    // What may be there must be asked for, or ended, before the pod goes; an earlier try counts too.
+                    let submission = if maybe_sent { Submission::Unknown } else { before };
+                    self.context.table.update(&self.uid, |p| p.submission = submission);
                     self.trouble(pod, reason, sentence);
                 }
                 Failed::Unknown(why) => {
@@ -174,7 +196,7 @@ impl Worker {
             self.context.client.delete(&pod.object).await
         };
         let ending = match answer {
-            Ok(()) => Ending::Asked(Instant::now()),
+            Ok(()) => asked(pod.ending, Instant::now()),
             Err(error) if error.is_not_found() => Ending::Confirmed,
             // A remote side that never ran the pod, or has let go of it, may say so in many ways.
             Err(error) if !error.may_pass() && pod.is_finished() => {
@@ -193,7 +215,9 @@ impl Worker {
             }
         };
         self.remote.succeeded();
-        if pod.ending == Ending::NotAsked {
+        if pod.ending != Ending::NotAsked {
+            self.remote.not_before(Instant::now() + DELETE_AGAIN);
+        } else {
             tracing::info!(pod = %named(pod), uid = %self.uid, jid = %pod.job, "told the remote side to end it");
             if !pod.is_finished() {
                 self.context
@@ -209,6 +233,14 @@ impl Worker {
     }
 }
 
+/// What a delete that was accepted now means: what counts is since when the pod is to end.
+fn asked(before: Ending, now: Instant) -> Ending {
+    match before {
+        Ending::Asked(since) => Ending::Asked(since),
+        _ => Ending::Asked(now),
+    }
+}
+
 fn unknown_sentence(why: &str) -> String {
     format!(
         "whether the pod was submitted is not known, and the remote side would submit it twice; it goes on when the remote side reports it, else delete it: {why}"
@@ -221,12 +253,22 @@ mod tests {
     use interlink_wire::Fault;
 
     #[test]
+    fn repeated_deletes_do_not_prolong_the_end() {
+        let first = Instant::now();
+        let later = first + DELETE_AGAIN;
+        assert_eq!(asked(Ending::NotAsked, first), Ending::Asked(first));
+        assert_eq!(asked(Ending::Asked(first), later), Ending::Asked(first));
+    }
+
+    #[test]
     fn a_create_is_never_sent_twice_to_a_peer_that_would_run_it_twice() {
         let refused = |status: u16| InterlinkError::Refused(Fault::read("plugin", status, None, b"words"));
         let (unknown, unreachable) =
             (InterlinkError::Unknown("late".into()), InterlinkError::Unreachable("away".into()));
+        let lost = Fault::lasting("plugin", "submission-unknown", "its answer got lost");
         let kind = |failed: Failed| match failed {
-            Failed::Again(..) => "again",
+            Failed::Again { maybe_sent: false, .. } => "again",
+            Failed::Again { maybe_sent: true, .. } => "again, it may be there",
             Failed::Unknown(_) => "unknown",
             Failed::Final(_) => "final",
         };
@@ -234,11 +276,12 @@ mod tests {
         let cases = [
             (refused(400), "final", "final"),
             (refused(422), "final", "final"),
-            (refused(408), "again", "unknown"),
+            (InterlinkError::Refused(lost), "unknown", "unknown"),
+            (refused(408), "again, it may be there", "unknown"),
             (refused(429), "again", "again"),
-            (refused(500), "again", "unknown"),
-            (refused(503), "again", "unknown"),
-            (unknown, "again", "unknown"),
+            (refused(500), "again, it may be there", "unknown"),
+            (refused(503), "again, it may be there", "unknown"),
+            (unknown, "again, it may be there", "unknown"),
             (unreachable, "again", "again"),
         ];
         for (error, idempotent, plain) in cases {

@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::status::PROVIDER_FAILED;
 use crate::interlink::Capabilities;
 use crate::pod_table::{Ending, KnownPod, Submission};
 
-/// How long after a delete was accepted it is sent once more, while the remote side still has the pod.
-const DELETE_AGAIN: Duration = Duration::from_secs(30);
+/// How long after a delete was accepted it is sent again, while the remote side still has the pod.
+pub(super) const DELETE_AGAIN: Duration = Duration::from_secs(30);
 /// How long beyond the grace period a peer without a pod list may go on to report a deleted pod.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -65,7 +66,12 @@ pub struct Facts {
 /// The next action for `pod`.
 #[must_use]
 pub fn decide(pod: &KnownPod, facts: &Facts) -> Action {
-    let never_sent = matches!(pod.submission, Submission::Unsent | Submission::Refused { .. });
+    let never_sent = match &pod.submission {
+        Submission::Unsent => true,
+        // A peer that would submit twice may have failed after it had submitted; only a promise makes a refusal certain.
+        Submission::Refused { reason, .. } => facts.capabilities.idempotent_create || *reason != PROVIDER_FAILED,
+        _ => false,
+    };
     let mut choice = Choice::new(facts);
     if !pod.present {
         let done = never_sent || pod.submission == Submission::Lost || pod.ending != Ending::NotAsked;
@@ -77,7 +83,9 @@ pub fn decide(pod: &KnownPod, facts: &Facts) -> Action {
             Ending::NotAsked => never_sent || pod.submission == Submission::Lost,
             Ending::Asked(since) => {
                 let patience = since + Duration::from_secs(pod.grace_seconds()) + PATIENCE;
-                pod.is_finished() || (!facts.capabilities.pod_list && facts.now >= patience)
+                // It is the answers that are too many: silence says nothing.
+                let reported = pod.asked_at.is_some_and(|asked| asked >= patience);
+                pod.is_finished() || (!facts.capabilities.pod_list && reported)
             }
         };
         if over {
@@ -87,6 +95,7 @@ pub fn decide(pod: &KnownPod, facts: &Facts) -> Action {
         }
         choice.store(facts.unwritten, Action::WriteStatus);
         return match pod.ending {
+            // The worker paces what comes after the first repetition.
             Ending::Asked(since) => choice.from(since + DELETE_AGAIN, Action::DeleteRemote).done(),
             _ => choice.remote(true, Action::DeleteRemote).done(),
         };
@@ -223,7 +232,6 @@ mod tests {
         // (phase, submission, ending, reachable, pod list, unwritten) → action
         let cases = [
             ("Pending", Unsent, Ending::NotAsked, false, true, true, Action::Remove),
-            ("Failed", refused(), Ending::NotAsked, false, true, false, Action::Remove),
             ("Running", Accepted, Ending::NotAsked, true, true, false, Action::DeleteRemote),
             ("Running", Accepted, Ending::NotAsked, false, true, false, Action::Wait(None)),
             ("Running", Unknown, Ending::NotAsked, true, true, false, Action::DeleteRemote),
@@ -241,8 +249,27 @@ mod tests {
         for (phase, submission, end, reachable, pod_list, unwritten, action) in cases {
             let capabilities = Capabilities { pod_list, ..Capabilities::default() };
             let facts = Facts { reachable, capabilities, unwritten, ..facts(now) };
-            let pod = ending(pod(phase, submission), end);
+            let mut pod = ending(pod(phase, submission), end);
+            pod.asked_at = Some(now);
             assert_eq!(decide(&pod, &facts), action, "{phase} {:?} {:?} {facts:?}", pod.submission, pod.ending);
+        }
+        let silent = ending(pod("Running", Accepted), long_ago);
+        assert_eq!(decide(&silent, &facts(now)), Action::DeleteRemote, "nobody has said that it still runs");
+    }
+
+    #[test]
+    fn only_a_refusal_that_may_hide_a_job_is_followed_by_a_delete() {
+        let now = Instant::now();
+        let by_us = Submission::Refused { reason: "UnsupportedVolume", sentence: "no".into() };
+        for (submission, idempotent_create, action) in [
+            (refused(), true, Action::Remove),
+            (refused(), false, Action::DeleteRemote),
+            (by_us.clone(), true, Action::Remove),
+            (by_us, false, Action::Remove),
+        ] {
+            let capabilities = Capabilities { idempotent_create, ..Capabilities::default() };
+            let pod = ending(pod("Failed", submission), Ending::NotAsked);
+            assert_eq!(decide(&pod, &Facts { capabilities, ..facts(now) }), action, "{:?}", pod.submission);
         }
     }
 

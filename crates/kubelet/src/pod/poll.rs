@@ -48,12 +48,16 @@ pub(super) async fn poll(context: Arc<Context>, shutdown: CancellationToken) {
 
 /// Whether the remote side is to be asked about `pod` now.
 fn is_due(pod: &KnownPod, now: Instant) -> bool {
-    let submitted = pod.submission == Submission::Accepted;
-    let open = if pod.is_terminating() { matches!(pod.ending, Ending::Asked(_)) } else { !pod.is_finished() };
+    let open = if pod.is_terminating() {
+        // Also one whose submission never became certain: only the answers tell when it is gone.
+        matches!(pod.ending, Ending::Asked(_))
+    } else {
+        pod.submission == Submission::Accepted && !pod.is_finished()
+    };
     let pause = (now.saturating_duration_since(pod.changed_at) / 10).clamp(ROUND, SELDOM);
     // Rounds are a little longer than a second; without the slack a pod would miss every other one.
     let due = pod.asked_at.is_none_or(|asked| now.saturating_duration_since(asked) + ROUND / 2 >= pause);
-    submitted && open && pod.present && due
+    open && pod.present && due
 }
 
 type Answer = (Vec<Arc<KnownPod>>, Option<HashMap<String, PodStatus>>);

@@ -26,6 +26,8 @@ pub(crate) enum Create {
     Lost,
     /// The same, and nothing is reported of the job until [`Script::reveal`].
     LostUnseen,
+    /// The same, but it is the next hop that lost the plugin's answer and says so.
+    LostBehind,
     /// Refused.
     Refuse(u16, &'static str),
 }
@@ -41,6 +43,8 @@ pub(crate) struct Script {
     pub failing_deletes: u32,
     /// Whether a delete takes the job away at once.
     pub delete_at_once: bool,
+    /// Whether deletes of pods that are not there succeed too, as with most peers.
+    pub deletes_say_yes: bool,
     /// Whether only the first pod of a status request is answered for.
     pub answers_for_one: bool,
     /// Jobs by UID: the status that is reported, and whose they are.
@@ -169,8 +173,13 @@ async fn create(script: &Mutex<Script>, request: &Value, owner: String) -> Respo
         *script.made.entry(uid.clone()).or_default() += 1;
         let status = json!({"name": metadata["name"], "namespace": metadata["namespace"], "UID": uid, "JID": "7", "sequence": 1,
             "containers": [{"name": "c", "state": {"waiting": {"reason": "Queued", "message": "submitted as job 7"}}}]});
-        let jobs = if matches!(next, Create::LostUnseen) { &mut script.unseen } else { &mut script.jobs };
+        let jobs =
+            if matches!(next, Create::LostUnseen | Create::LostBehind) { &mut script.unseen } else { &mut script.jobs };
         jobs.insert(uid.clone(), (status, owner));
+    }
+    if matches!(next, Create::LostBehind) {
+        let fault = [("interlink-error", "hop=plugin;code=submission-unknown;retry=no")];
+        return (StatusCode::BAD_GATEWAY, fault, "the answer of the plugin got lost").into_response();
     }
     if matches!(next, Create::Lost | Create::LostUnseen) {
         // A body that breaks off: the client has headers and no answer.
@@ -194,7 +203,7 @@ fn delete(script: &mut Script, pod: &Value) -> Response {
         return (StatusCode::INTERNAL_SERVER_ERROR, "not now").into_response();
     }
     let uid = pod["metadata"]["uid"].as_str().unwrap_or("");
-    if !script.jobs.contains_key(uid) {
+    if !script.jobs.contains_key(uid) && !script.deletes_say_yes {
         return (StatusCode::NOT_FOUND, "no such pod").into_response();
     }
     if script.delete_at_once {

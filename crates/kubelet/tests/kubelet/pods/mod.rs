@@ -165,12 +165,52 @@ async fn a_pod_is_removed_when_its_containers_have_ended_and_not_before() {
 #[tokio::test]
 async fn a_pod_that_was_never_sent_is_removed_without_asking() {
     let world = World::start(OURS).await;
-    world.script().creates.extend(std::iter::repeat_n(Create::Refuse(503, "full"), 1000));
+    world.script().creates.extend(std::iter::repeat_n(Create::Refuse(429, "full"), 1000));
     world.listed(vec![pod(1)]).await;
     world.shown(1, "Pending", "full").await;
     world.applied(world::deleted(pod(1))).await;
     world.removed(1).await;
     assert!(world.script().bodies("/delete").is_empty());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_that_may_have_been_sent_is_ended_before_it_is_removed() {
+    let world = World::start(&["idempotentCreate"]).await;
+    world.script().creates.push_back(Create::Lost);
+    world.script().creates.extend(std::iter::repeat_n(Create::Refuse(429, "full"), 1000));
+    world.listed(vec![pod(1)]).await;
+    world.shown(1, "Pending", "full").await;
+    world.applied(world::deleted(pod(1))).await;
+    world.removed(1).await;
+    assert!(world.script().jobs.is_empty(), "its job is left behind");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_further_along_the_chain_fails_no_pod() {
+    let world = World::start(&[]).await;
+    world.script().creates.push_back(Create::LostBehind);
+    world.listed(vec![pod(1)]).await;
+    world.shown(1, "Pending", "the answer of the plugin got lost").await;
+    world.script().reveal();
+    world.script().report(&uid(1), running());
+    world.shown(1, "Running", "").await;
+    assert_eq!(world.script().made[&uid(1)], 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_of_unknown_submission_goes_when_the_remote_side_no_longer_reports_it() {
+    let world = World::start(&[]).await;
+    world.script().creates.push_back(Create::LostUnseen);
+    world.listed(vec![pod(1)]).await;
+    world.shown(1, "Pending", "whether the pod was submitted is not known").await;
+    world.script().reveal();
+    world.script().deletes_say_yes = true;
+    world.applied(world::deleted(pod(1))).await;
+    world.removed(1).await;
+    assert!(world.script().jobs.is_empty());
     world.end().await;
 }
 
