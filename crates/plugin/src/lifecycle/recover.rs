@@ -1,5 +1,6 @@
 //! After a start: the pods of the job directories, where their last plugin left them.
 
+use std::io;
 use std::sync::Arc;
 
 use interlink_supervisor::deletion::Deletion;
@@ -42,25 +43,35 @@ impl Plugin {
         Ok(())
     }
 
-    fn read_all(&self) -> std::io::Result<Vec<Arc<Pod>>> {
+    fn read_all(&self) -> io::Result<Vec<Arc<Pod>>> {
         self.root.empty_trash();
-        let dirs = self.root.pods()?;
-        Ok(dirs.into_iter().filter_map(|dir| self.read(dir)).map(Arc::new).collect())
+        let mut pods = Vec::new();
+        for dir in self.root.pods()? {
+            let path = dir.path().display().to_string();
+            let named = |e: io::Error| io::Error::new(e.kind(), format!("{path}: {e}"));
+            pods.extend(self.read(dir).map_err(named)?.map(Arc::new));
+        }
+        Ok(pods)
     }
 
-    fn read(&self, dir: JobDir) -> Option<Pod> {
+    /// The pod of a directory; `None` where there is none.
+    ///
+    /// # Errors
+    /// When that can't be told now: a pod that is left out counts as gone for whoever asks.
+    fn read(&self, dir: JobDir) -> io::Result<Option<Pod>> {
         let shown = dir.path().display().to_string();
         let intent = match Intent::load(&dir) {
+            Err(error) if is_passing(&error) => return Err(error),
             Ok(Some(intent)) => intent,
             Ok(None) => {
                 // Without create.json there was no pod. Only an empty directory is certainly ours to remove.
                 let _ = std::fs::remove_dir(dir.path());
                 tracing::debug!("{shown} holds no create.json and is left alone");
-                return None;
+                return Ok(None);
             }
             Err(error) => {
                 tracing::warn!(err = %error, "{shown} can't be read and is left alone; look at it, and remove it if its pod is gone");
-                return None;
+                return Ok(None);
             }
         };
         let created = Intent { request: interlink_wire::RetrievedPodData::default(), ..intent.clone() };
@@ -68,11 +79,11 @@ impl Plugin {
             Ok(request) if self.root.pod(&request.namespace, &request.uid) == dir => request,
             Ok(request) => {
                 tracing::warn!(uid = %request.uid, "{shown} is not where its pod belongs and is left alone");
-                return None;
+                return Ok(None);
             }
             Err(refusal) => {
                 tracing::warn!("{shown} holds no valid pod and is left alone: {refusal}");
-                return None;
+                return Ok(None);
             }
         };
         let report = Report::load(dir.path()).unwrap_or_else(|error| {
@@ -88,6 +99,27 @@ impl Plugin {
             report,
             ..Facts::default()
         };
-        Some(Pod::new(request.uid.clone(), &created, &request.pod, dir, facts))
+        Ok(Some(Pod::new(request.uid.clone(), &created, &request.pod, dir, facts)))
+    }
+}
+
+/// Whether a file may be readable in a moment: a network file system's trouble, or ours with descriptors.
+fn is_passing(error: &io::Error) -> bool {
+    use nix::libc::{EAGAIN, EINTR, EIO, EMFILE, ENFILE, ENOMEM, ENOTCONN, ESTALE, ETIMEDOUT};
+    let passing = [EAGAIN, EINTR, EIO, EMFILE, ENFILE, ENOMEM, ENOTCONN, ESTALE, ETIMEDOUT];
+    error.raw_os_error().is_some_and(|code| passing.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_that_passes_is_told_from_what_stays() {
+        use nix::libc::{EACCES, EISDIR, ESTALE, ETIMEDOUT};
+        for (code, passing) in [(ESTALE, true), (ETIMEDOUT, true), (EACCES, false), (EISDIR, false)] {
+            assert_eq!(is_passing(&io::Error::from_raw_os_error(code)), passing, "{code}");
+        }
+        assert!(!is_passing(&io::Error::other("no JSON")));
     }
 }

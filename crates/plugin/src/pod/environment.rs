@@ -24,13 +24,22 @@ pub fn resolve(
             (None, Some(reference)) => ("Secret", reference),
             (None, None) => continue,
         };
-        let found =
-            if kind == "Secret" { objects.secret(&reference.name) } else { objects.config_map(&reference.name) };
+        let found = if kind == "Secret" {
+            objects.secret(&reference.name)
+        } else {
+            objects.config_map_texts(&reference.name).map(Ok)
+        };
         match found {
             Some(data) => {
                 let mut pairs: Vec<_> = data?.into_iter().collect();
                 pairs.sort();
                 for (key, value) in pairs {
+                    if key.contains(['=', '\0']) || value.contains(&0) {
+                        return Err(Refusal::invalid(format!(
+                            "container {:?} takes key {key:?} of {kind} {:?} into its environment, which can hold no NUL character and no \"=\" in a name",
+                            container.name, reference.name
+                        )));
+                    }
                     out.push((format!("{}{key}", source.prefix), String::from_utf8_lossy(&value).into_owned()));
                 }
             }
@@ -144,7 +153,7 @@ mod tests {
                 {"name": "L", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
                 {"name": "S", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
                 {"name": "O", "valueFrom": {"secretKeyRef": {"name": "none", "key": "k", "optional": true}}}]});
-        let objects = json!({"configMaps": [{"metadata": {"name": "m"}, "data": {"a": "1"}}], "secrets": [{"metadata": {"name": "s"}, "data": {"k": "c2VjcmV0"}}]});
+        let objects = json!({"configMaps": [{"metadata": {"name": "m"}, "data": {"a": "1"}, "binaryData": {"b": "AAA="}}], "secrets": [{"metadata": {"name": "s"}, "data": {"k": "c2VjcmV0"}}]});
         assert_eq!(env(container, objects).unwrap(), pairs(&[("P_a", "1"), ("N", "p"), ("L", "x"), ("S", "secret")]));
     }
 
@@ -155,9 +164,11 @@ mod tests {
             (json!({"envFrom": [{"secretRef": {"name": "s"}}]}), "Secret \"s\""),
             (json!({"env": [{"name": "A=B", "value": ""}]}), "\"A=B\""),
             (json!({"env": [{"name": "A", "value": "\u{0}"}]}), "NUL"),
+            (json!({"envFrom": [{"secretRef": {"name": "b"}}]}), "key \"raw\""),
         ];
         for (container, said) in cases {
-            let refusal = env(container, json!({})).unwrap_err();
+            let binary = json!({"secrets": [{"metadata": {"name": "b"}, "data": {"raw": "AAA="}}]});
+            let refusal = env(container, binary).unwrap_err();
             assert!(refusal.sentence.contains(said), "{refusal}");
         }
     }

@@ -315,14 +315,15 @@ async fn a_job_that_slurmctld_lost_before_it_ran_is_submitted_once_more() {
     }
     cluster.controller().start_again();
     cluster.ready().await;
-    wait::until("the pod to run after all", PATIENCE * 3, async || {
+    let code = wait::until("the pod to run after all", PATIENCE * 3, async || {
         let status = plugin.status(&pod).await.unwrap();
         match status.containers[0].state.terminated() {
-            Some(end) => Ok(assert_eq!(end.exit_code, 8, "{end:?}")),
+            Some(end) => Ok(end.exit_code),
             None => Err(format!("{status:?}")),
         }
     })
     .await;
+    assert_eq!(code, 8);
     plugin.delete(&pod).await;
     plugin.gone(&pod).await;
 }

@@ -37,6 +37,12 @@ impl<'a> Objects<'a> {
         self.config_maps.get(name).map(|object| plain(object, "ConfigMap"))
     }
 
+    /// `data` of a ConfigMap, which is what variables are taken from; `None` when it did not come.
+    #[must_use]
+    pub fn config_map_texts(&self, name: &str) -> Option<Data> {
+        self.config_maps.get(name).map(|object| texts(object, "data"))
+    }
+
     /// `data` and `stringData` of a Secret; `None` when it did not come.
     #[must_use]
     pub fn secret(&self, name: &str) -> Option<Result<Data, Refusal>> {

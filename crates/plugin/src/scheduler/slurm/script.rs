@@ -15,6 +15,9 @@ pub const PRE_EXEC_FILE: &str = "pre-exec.sh";
 /// Slurm may send the signal before the end up to a minute too early; a shorter job would get it at its start.
 const SHORTEST_ANNOUNCED: u64 = 300;
 
+/// Minutes (ten years): Slurm refuses numbers beyond its own.
+const LONGEST_LIMIT: u64 = 10 * 366 * 24 * 60;
+
 /// What a script is made of.
 #[derive(Debug)]
 pub struct Parts<'a> {
@@ -79,7 +82,11 @@ fn directives(request: &Request, demand: Demand, parts: &Parts<'_>) -> Result<Ve
     if let Some(seconds) = demand.deadline_seconds.filter(|_| !flags::has(&chosen, &["time"])) {
         // The supervisor keeps the deadline; Slurm's limit comes after it and its grace.
         let grace = request.pod.spec.termination_grace_period_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(30);
-        set(&mut chosen, Flag::new("time", (seconds.saturating_add(grace).div_ceil(60) + 1).to_string()));
+        let minutes = seconds.saturating_add(grace).div_ceil(60) + 1;
+        // A limit that no cluster has is none.
+        if minutes <= LONGEST_LIMIT {
+            set(&mut chosen, Flag::new("time", minutes.to_string()));
+        }
     }
     let uid = request.uid.as_str();
     let mut all = vec![Flag::new("comment", format!("interlink:{uid}"))];
@@ -175,6 +182,7 @@ mod tests {
         assert_eq!(chosen(json!({"limits": {"nvidia.com/gpu": 2}}), "--gpus=a100:2", None), ["gpus=a100:2"]);
         assert_eq!(chosen(json!({"deadline": 61}), "", None), ["time=3"]);
         assert_eq!(chosen(json!({"deadline": 61}), "--time=2", None), ["time=2"]);
+        assert_eq!(chosen(json!({"deadline": i64::MAX}), "", None), none);
     }
 
     #[test]
