@@ -34,6 +34,9 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// Between two looks for cache entries that nobody asks for any more.
 const EXPIRY: Duration = Duration::from_secs(600);
 
+/// A body that is not whole by then is given up. Kubelets are on this machine or nearby, and send it at once.
+const BODY_TIME: Duration = Duration::from_secs(60);
+
 /// What the handlers share.
 #[derive(Debug)]
 pub struct App {
@@ -120,7 +123,11 @@ impl<S: Send + Sync> FromRequest<S> for Payload {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| {
+        let whole = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state)).await.map_err(|_| {
+            let sentence = format!("the body was not whole within {} s; send it again", BODY_TIME.as_secs());
+            Refusal { status: StatusCode::REQUEST_TIMEOUT, fault: Fault::passing(HOP, "slow-body", sentence) }
+        })?;
+        whole.map(Self).map_err(|rejection| {
             let status = rejection.into_response().status();
             if status == StatusCode::PAYLOAD_TOO_LARGE {
                 let sentence = format!("the body is larger than {} MiB", BODY_LIMIT / 1024 / 1024);
@@ -242,5 +249,22 @@ async fn reload(
             }
             Err(failure) => tracing::error!("the configuration was not reloaded, the old one stays: {failure}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_given_up() {
+        let start = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{"))]);
+        let body = Body::from_stream(start.chain(futures_util::stream::pending()));
+        let refusal = Payload::from_request(Request::new(body), &()).await.unwrap_err();
+        assert_eq!((refusal.status.as_u16(), refusal.fault.retry), (408, true));
+        assert!(refusal.fault.sentence.contains("not whole within 60 s"), "{}", refusal.fault.sentence);
     }
 }
