@@ -79,7 +79,8 @@ impl Credentials {
 }
 
 fn read(settings: &Settings) -> Result<(Identity, HostKeys), String> {
-    let identity = Identity::load(&settings.key_file).map_err(|err| err.to_string())?;
+    let identity =
+        Identity::load(&settings.key_file, settings.passphrase_file.as_deref()).map_err(|err| err.to_string())?;
     let server = &settings.server;
     let host_keys = HostKeys::load(&settings.host_keys, &server.host, server.port).map_err(|err| err.to_string())?;
     Ok((identity, host_keys))
@@ -107,6 +108,7 @@ mod tests {
             server: Server { host: "login".into(), port: 22 },
             user: "me".into(),
             key_file,
+            passphrase_file: None,
             host_keys: Source::File(dir.join("hosts")),
             forward: Forward {
                 direction: Direction::Forward,

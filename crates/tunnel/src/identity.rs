@@ -1,4 +1,5 @@
-//! The private key that logs in: one file, without a passphrase, as strict about its mode as `ssh`.
+//! The private key that logs in: one file, its passphrase in another if it has one, both judged by their mode as `ssh`
+//! does. A certificate beside it (`KEY-cert.pub`) is shown first.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -6,7 +7,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use russh::keys::{Algorithm, HashAlg, PrivateKey, decode_secret_key};
+use jiff::Timestamp;
+use russh::keys::ssh_key::certificate::CertType;
+use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey, decode_secret_key};
 
 /// A key file is some kilobytes; anything longer is the wrong file.
 const MAX_BYTES: u64 = 1 << 20;
@@ -18,6 +21,8 @@ pub struct Identity {
     pub path: PathBuf,
     /// The key itself.
     pub key: Arc<PrivateKey>,
+    /// The site's certificate for it.
+    pub certificate: Option<Certificate>,
 }
 
 impl std::fmt::Debug for Identity {
@@ -46,11 +51,42 @@ pub enum IdentityError {
         mode: u32,
     },
     /// It needs a passphrase.
-    #[error("the key file {} is protected by a passphrase, which a service can't type; make a key of its own for the tunnel \
-             (ssh-keygen -t ed25519 -N ''), or remove the passphrase (ssh-keygen -p -f {})", .path.display(), .path.display())]
+    #[error("the key file {} is protected by a passphrase, which a service can't type; give it with -passphrasefile, make a key of \
+             its own for the tunnel (ssh-keygen -t ed25519 -N ''), or remove the passphrase (ssh-keygen -p -f {})", .path.display(), .path.display())]
     Encrypted {
         /// The file.
         path: PathBuf,
+    },
+    /// The passphrase given is not its own.
+    #[error("the passphrase in {} does not open the key file {}", .passphrase.display(), .path.display())]
+    WrongPassphrase {
+        /// The file.
+        path: PathBuf,
+        /// The passphrase's file.
+        passphrase: PathBuf,
+    },
+    /// Encrypted in a way that has long been weak.
+    #[error("the key file {} is encrypted as OpenSSL did it of old, which this program can't read; rewrite it in OpenSSH's own format: \
+             ssh-keygen -p -f {}", .path.display(), .path.display())]
+    OldEncryption {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its passphrase can't be had.
+    #[error("the passphrase file {} can't be used ({err}); it holds the passphrase in one line and is readable by this user alone", .path.display())]
+    Passphrase {
+        /// The passphrase's file.
+        path: PathBuf,
+        /// Why.
+        err: io::Error,
+    },
+    /// The certificate beside it is not for it.
+    #[error("the certificate {} can't be used ({err}); have the site sign the key anew, or remove the file", .path.display())]
+    Certificate {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What is wrong.
+        err: String,
     },
     /// It is the public half.
     #[error("{} is a public key; -keyfile wants the private one{hint}", .path.display())]
@@ -79,49 +115,128 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// Reads a key file.
+    /// Reads a key file, with the passphrase that is in the other file if one is given.
     ///
     /// # Errors
     /// See [`IdentityError`].
-    pub fn load(path: &Path) -> Result<Self, IdentityError> {
-        let unreadable = |err| IdentityError::Unreadable { path: path.to_owned(), err };
-        let file = File::open(path).map_err(unreadable)?;
-        let meta = file.metadata().map_err(unreadable)?;
-        if !meta.is_file() {
-            return Err(unreadable(io::Error::other("not a regular file")));
-        }
-        // Exactly ssh's rule: only the owner's own file is judged, for credentials that a service
-        // manager hands over belong to root and are group-readable by way of an ACL.
-        if meta.uid() == nix::unistd::getuid().as_raw() && meta.mode() & 0o077 != 0 {
-            return Err(IdentityError::TooOpen { path: path.to_owned(), mode: meta.mode() & 0o7777 });
-        }
-        let mut text = String::new();
-        match file.take(MAX_BYTES).read_to_string(&mut text) {
-            Ok(_) => parse(path, &text),
-            Err(err) if err.kind() == io::ErrorKind::InvalidData => {
-                Err(IdentityError::NotAKey { path: path.to_owned(), err: "it is not text".into() })
+    pub fn load(path: &Path, passphrase_file: Option<&Path>) -> Result<Self, IdentityError> {
+        let text = match read_private(path) {
+            Ok(text) => text,
+            Err(Unreadable::TooOpen(mode)) => return Err(IdentityError::TooOpen { path: path.to_owned(), mode }),
+            Err(Unreadable::Io(err)) if err.kind() == io::ErrorKind::InvalidData => {
+                return Err(IdentityError::NotAKey { path: path.to_owned(), err: "it is not text".into() });
             }
-            Err(err) => Err(unreadable(err)),
-        }
+            Err(Unreadable::Io(err)) => return Err(IdentityError::Unreadable { path: path.to_owned(), err }),
+        };
+        let passphrase = passphrase_file.map(|file| passphrase(file).map(|words| (file, words))).transpose()?;
+        let opened = passphrase.as_ref().map(|(file, words)| (*file, words.as_str()));
+        let mut identity = parse(path, &text, opened)?;
+        identity.certificate = certificate(path, &identity.key)?;
+        Ok(identity)
     }
 
-    /// Type and fingerprint, for logs.
+    /// Type and fingerprint, and the certificate's name, for logs.
     #[must_use]
     pub fn describe(&self) -> String {
-        super::hostkeys::verify::describe(self.key.public_key())
+        let key = super::hostkeys::verify::describe(self.key.public_key());
+        match &self.certificate {
+            Some(certificate) => format!("{key}, certified as {:?} {}", certificate.key_id(), validity(certificate)),
+            None => key,
+        }
     }
 }
 
-fn parse(path: &Path, text: &str) -> Result<Identity, IdentityError> {
+/// Until when a certificate is good, in words.
+fn validity(certificate: &Certificate) -> String {
+    let time = |seconds: u64| i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok());
+    let now = Timestamp::now();
+    match (time(certificate.valid_after()), time(certificate.valid_before())) {
+        (Some(from), _) if now < from => format!("not before {from}"),
+        (_, Some(until)) if now >= until => format!("until {until}, which is over: have it signed anew"),
+        (_, Some(until)) => format!("until {until}"),
+        (_, None) => "for ever".to_owned(),
+    }
+}
+
+enum Unreadable {
+    TooOpen(u32),
+    Io(io::Error),
+}
+
+/// The text of a file that should be this user's alone.
+fn read_private(path: &Path) -> Result<String, Unreadable> {
+    let file = File::open(path).map_err(Unreadable::Io)?;
+    let meta = file.metadata().map_err(Unreadable::Io)?;
+    if !meta.is_file() {
+        return Err(Unreadable::Io(io::Error::other("not a regular file")));
+    }
+    // Exactly ssh's rule: only the owner's own file is judged, for credentials that a service
+    // manager hands over belong to root and are group-readable by way of an ACL.
+    if meta.uid() == nix::unistd::getuid().as_raw() && meta.mode() & 0o077 != 0 {
+        return Err(Unreadable::TooOpen(meta.mode() & 0o7777));
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES).read_to_string(&mut text).map_err(Unreadable::Io)?;
+    Ok(text)
+}
+
+fn passphrase(path: &Path) -> Result<String, IdentityError> {
+    let unusable = |err| IdentityError::Passphrase { path: path.to_owned(), err };
+    match read_private(path) {
+        Ok(text) => match text.lines().next().filter(|line| !line.is_empty()) {
+            Some(line) => Ok(line.to_owned()),
+            None => Err(unusable(io::Error::other("it is empty"))),
+        },
+        Err(Unreadable::TooOpen(mode)) => Err(unusable(io::Error::other(format!(
+            "it is open to others, mode {mode:04o}; chmod 600 {}",
+            path.display()
+        )))),
+        Err(Unreadable::Io(err)) => Err(unusable(err)),
+    }
+}
+
+/// `KEY-cert.pub`, where ssh looks for it too.
+fn certificate(key_file: &Path, key: &PrivateKey) -> Result<Option<Certificate>, IdentityError> {
+    let mut path = key_file.as_os_str().to_owned();
+    path.push("-cert.pub");
+    let path = PathBuf::from(path);
+    let wrong = |err: String| IdentityError::Certificate { path: path.clone(), err };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(err) => return Err(wrong(err.to_string())),
+    };
+    let certificate = Certificate::from_openssh(text.trim()).map_err(|err| wrong(err.to_string()))?;
+    if certificate.public_key() != key.public_key().key_data() {
+        return Err(wrong("it is for another key".into()));
+    }
+    if certificate.cert_type() != CertType::User {
+        return Err(wrong("it is for a host, not for a user".into()));
+    }
+    if key.algorithm().is_rsa() {
+        return Err(wrong("certificates of RSA keys are not supported, those of Ed25519 and ECDSA keys are".into()));
+    }
+    Ok(Some(certificate))
+}
+
+fn parse(path: &Path, text: &str, passphrase: Option<(&Path, &str)>) -> Result<Identity, IdentityError> {
     let path = path.to_owned();
-    if is_encrypted(text) {
+    if is_encrypted(text) && passphrase.is_none() {
         return Err(IdentityError::Encrypted { path });
     }
     // Editors of other systems leave \r at the ends of lines and blanks around them.
     let tidy: String = text.lines().map(|l| l.trim().to_owned() + "\n").collect();
-    let key = match decode_secret_key(&tidy, None) {
+    let key = match decode_secret_key(&tidy, passphrase.map(|(_, words)| words)) {
         Ok(key) if key.is_encrypted() => return Err(IdentityError::Encrypted { path }),
         Ok(key) => key,
+        Err(_) if passphrase.is_some() && tidy.lines().any(|l| l.starts_with("Proc-Type:")) => {
+            return Err(IdentityError::OldEncryption { path });
+        }
+        // It is a key, for without a passphrase it says that it wants one.
+        Err(_) if passphrase.is_some() && wants_passphrase(&tidy) => {
+            let passphrase = passphrase.map_or_else(PathBuf::new, |(file, _)| file.to_owned());
+            return Err(IdentityError::WrongPassphrase { path, passphrase });
+        }
         Err(russh::keys::Error::KeyIsEncrypted) => return Err(IdentityError::Encrypted { path }),
         Err(_) if russh::keys::PublicKey::from_openssh(text.trim()).is_ok() => {
             let private = path.with_extension("");
@@ -141,10 +256,18 @@ fn parse(path: &Path, text: &str) -> Result<Identity, IdentityError> {
     };
     match key.algorithm() {
         Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => {
-            Ok(Identity { path, key: Arc::new(key) })
+            Ok(Identity { path, key: Arc::new(key), certificate: None })
         }
         other => Err(IdentityError::Unsupported { path, kind: other.to_string() }),
     }
+}
+
+fn wants_passphrase(text: &str) -> bool {
+    is_encrypted(text)
+        || match decode_secret_key(text, None) {
+            Ok(key) => key.is_encrypted(),
+            Err(err) => matches!(err, russh::keys::Error::KeyIsEncrypted),
+        }
 }
 
 /// The three ways a PEM file says so; OpenSSH's own format is known only after decoding.
@@ -194,7 +317,7 @@ mod tests {
                 args.extend(kind.split(' '));
                 run("ssh-keygen", &args);
                 let public = fs::read_to_string(format!("{name}.pub")).unwrap();
-                let identity = Identity::load(&path).unwrap_or_else(|e| panic!("{kind} {format}: {e}"));
+                let identity = Identity::load(&path, None).unwrap_or_else(|e| panic!("{kind} {format}: {e}"));
                 let expected = russh::keys::PublicKey::from_openssh(&public).unwrap();
                 assert_eq!(identity.key.public_key().key_data(), expected.key_data(), "{kind} {format}");
             }
@@ -209,7 +332,7 @@ mod tests {
             args.extend(["-out", path.to_str().unwrap()]);
             run("openssl", &args);
             private(&path);
-            Identity::load(&path).unwrap_or_else(|e| panic!("openssl {name}: {e}"));
+            Identity::load(&path, None).unwrap_or_else(|e| panic!("openssl {name}: {e}"));
         }
     }
 
@@ -220,9 +343,55 @@ mod tests {
             let path = dir.path().join(format);
             let name = path.to_str().unwrap();
             run("ssh-keygen", &["-q", "-t", "ecdsa", "-N", "secret", "-m", format, "-f", name]);
-            let err = Identity::load(&path).unwrap_err();
+            let err = Identity::load(&path, None).unwrap_err();
             assert!(matches!(err, IdentityError::Encrypted { .. }), "{format}: {err}");
+
+            let words = dir.path().join("words");
+            for (content, expected) in [("secret\n", ""), ("wrong\n", "does not open"), ("", "it is empty")] {
+                fs::write(&words, content).unwrap();
+                private(&words);
+                // OpenSSL's old way is not read with any passphrase.
+                let expected = if format == "PEM" && !content.is_empty() { "ssh-keygen -p" } else { expected };
+                let said = Identity::load(&path, Some(&words)).err().map(|e| e.to_string()).unwrap_or_default();
+                assert!(
+                    said.contains(expected) && said.is_empty() == expected.is_empty(),
+                    "{format} {content}: {said}"
+                );
+            }
+            fs::set_permissions(&words, fs::Permissions::from_mode(0o644)).unwrap();
+            let err = Identity::load(&path, Some(&words)).unwrap_err().to_string();
+            assert!(err.contains("chmod 600"), "{err}");
         }
+    }
+
+    #[test]
+    fn a_certificate_beside_the_key_is_read_and_must_be_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["ca", "key", "other"] {
+            run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", at(name).to_str().unwrap()]);
+        }
+        let sign = |more: &[&str], key: &str| {
+            let (ca, public) = (at("ca"), at(&format!("{key}.pub")));
+            let args =
+                [&["-q", "-s", ca.to_str().unwrap(), "-I", "me@site"], more, &[public.to_str().unwrap()]].concat();
+            run("ssh-keygen", &args);
+        };
+        sign(&["-n", "me", "-V", "-1h:+1h"], "key");
+        let identity = Identity::load(&at("key"), None).unwrap();
+        assert!(identity.certificate.is_some());
+        assert!(identity.describe().contains("certified as \"me@site\" until 2"), "{}", identity.describe());
+        sign(&["-n", "me", "-V", "-2h:-1h"], "key");
+        let described = Identity::load(&at("key"), None).unwrap().describe();
+        assert!(described.contains("which is over"), "{described}");
+
+        sign(&["-h", "-n", "me"], "key");
+        let err = Identity::load(&at("key"), None).unwrap_err().to_string();
+        assert!(err.contains("it is for a host"), "{err}");
+        sign(&["-n", "me"], "other");
+        fs::rename(at("other-cert.pub"), at("key-cert.pub")).unwrap();
+        let err = Identity::load(&at("key"), None).unwrap_err().to_string();
+        assert!(err.contains("it is for another key"), "{err}");
     }
 
     #[test]
@@ -238,12 +407,12 @@ mod tests {
             let path = dir.path().join("key");
             fs::write(&path, content).unwrap();
             private(&path);
-            let err = Identity::load(&path).unwrap_err().to_string();
+            let err = Identity::load(&path, None).unwrap_err().to_string();
             assert!(err.contains(expected), "{err}");
         }
-        let err = Identity::load(&dir.path().join("none")).unwrap_err();
+        let err = Identity::load(&dir.path().join("none"), None).unwrap_err();
         assert!(matches!(err, IdentityError::Unreadable { .. }), "{err}");
-        let err = Identity::load(dir.path()).unwrap_err();
+        let err = Identity::load(dir.path(), None).unwrap_err();
         assert!(matches!(err, IdentityError::Unreadable { .. }), "{err}");
     }
 
@@ -254,7 +423,7 @@ mod tests {
         run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", path.to_str().unwrap()]);
         for (mode, open) in [(0o600, false), (0o400, false), (0o640, true), (0o644, true), (0o601, true)] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let err = Identity::load(&path).err();
+            let err = Identity::load(&path, None).err();
             assert_eq!(matches!(err, Some(IdentityError::TooOpen { .. })), open, "{mode:o}: {err:?}");
         }
     }

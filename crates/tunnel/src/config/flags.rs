@@ -22,9 +22,12 @@ pub struct Flags {
     /// User to log in as
     #[arg(long)]
     user: Option<String>,
-    /// Private key that logs in, without a passphrase
+    /// Private key that logs in; a certificate beside it (FILE-cert.pub) is used too
     #[arg(long, value_name = "FILE")]
     keyfile: Option<String>,
+    /// File with the passphrase of the key, in one line
+    #[arg(long, value_name = "FILE")]
+    passphrasefile: Option<String>,
     /// Where clients connect: path of a Unix socket, or host:port of the loopback interface. With -reverse, where the service is
     #[arg(long, value_name = "PATH|HOST:PORT")]
     lsock: Option<String>,
@@ -128,6 +131,7 @@ impl Flags {
             server,
             user,
             key_file: expand_tilde(&key_file),
+            passphrase_file: present(self.passphrasefile).map(|p| expand_tilde(&p)),
             host_keys,
             forward: Forward { direction, local: parse_local(&local, direction)?, remote },
             connect_timeout: parse_duration("-connect-timeout", &self.connect_timeout)?,

@@ -19,6 +19,8 @@ pub struct Settings {
     pub user: String,
     /// The private key file.
     pub key_file: PathBuf,
+    /// The file with its passphrase.
+    pub passphrase_file: Option<PathBuf>,
     /// Where the server's keys are recorded.
     pub host_keys: hostkeys::Source,
     /// What is carried.

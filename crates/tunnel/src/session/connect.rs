@@ -155,6 +155,15 @@ async fn log_in(
     } else {
         None
     };
+    if let Some(certificate) = &identity.certificate {
+        let shown = handle.authenticate_openssh_cert(&settings.user, Arc::clone(&identity.key), certificate.clone());
+        match shown.await.map_err(|err| ended(&err))? {
+            AuthResult::Success => return Ok(()),
+            // As ssh does: the bare key may be let in.
+            AuthResult::Failure { .. } if !handle.is_closed() => {}
+            AuthResult::Failure { .. } => return Err(ended(&russh::Error::HUP)),
+        }
+    }
     let key = PrivateKeyWithHashAlg::new(Arc::clone(&identity.key), hash);
     match handle.authenticate_publickey(&settings.user, key).await.map_err(|err| ended(&err))? {
         AuthResult::Success => Ok(()),

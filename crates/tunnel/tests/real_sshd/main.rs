@@ -2,6 +2,7 @@
 
 mod check;
 mod forwarding;
+mod identities;
 mod outages;
 mod refusals;
 mod reverse;
