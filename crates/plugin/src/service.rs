@@ -50,7 +50,12 @@ pub async fn run(flags: Flags) -> Result<(), Failure> {
     let listener = sockets::listen(&config.listen, "plugin").await.map_err(Failure::config)?;
     let endpoint = listener.endpoint().clone();
     let plugin = Plugin::new(config, root, scheduler, signals.shutdown.clone());
-    let wrong = |e| Failure::failed(format!("DataRootFolder {} can't be read: {e}", plugin.root.path().display()));
+    let wrong = |e| {
+        Failure::failed(format!(
+            "DataRootFolder {} can't be read: {e}; mend the file system and start again, or its pods would count as gone",
+            plugin.root.path().display()
+        ))
+    };
     plugin.recover().await.map_err(wrong)?;
     if plugin.table.counts().0 == 0 {
         plugin.root.remove_old_programs(&program);
