@@ -151,6 +151,11 @@ pub fn judge(facts: &Facts) -> Vec<Step> {
     steps.push(ready(name, node));
     steps.extend(connectivity(node));
     steps.push(match &facts.healthz {
+        // The rights of a virtual kubelet don't have it.
+        Err(why) if why.contains("forbidden") && why.contains("nodes/proxy") => {
+            let why = "this kubeconfig may not ask through the API server (get of nodes/proxy)";
+            Step::skipped(Id::KubeletPort, HOP, why)
+        }
         Ok(latency) => {
             Step::good(Id::KubeletPort, HOP, "the API server reaches the kubelet's port").took(Some(*latency))
         }
@@ -164,8 +169,8 @@ pub fn judge(facts: &Facts) -> Vec<Step> {
         }
     });
     if facts.all_allowed == Some(true) {
-        let cause = "the kubeconfig has an administrator's rights, which virtual-kubelet doesn't need";
-        let remedy = "give it a ServiceAccount with the rights of a virtual kubelet and a kubeconfig of its own";
+        let cause = "this kubeconfig has an administrator's rights, which virtual-kubelet doesn't need";
+        let remedy = "if virtual-kubelet runs with it, give it a ServiceAccount with the rights it needs and a kubeconfig of its own";
         steps.push(Step::warned(Id::Rights, HOP, cause, remedy));
     }
     steps.push(tolerations(name, node, &facts.waiting));
@@ -315,6 +320,15 @@ mod tests {
             let fault = step.fault().unwrap();
             assert!(step.id == id && fault.cause.contains(cause) && fault.remedy.contains(remedy), "{step:?}");
         }
+    }
+
+    #[test]
+    fn a_kubeconfig_that_may_not_ask_the_kubelet_is_no_fault() {
+        let mut facts = facts(Ok(Some(node(&WELL))));
+        facts.healthz =
+            Err("nodes \"n\" is forbidden: User \"u\" cannot get resource \"nodes/proxy\" in API group".into());
+        let port = judge(&facts).into_iter().find(|step| step.id == Id::KubeletPort).unwrap();
+        assert!(matches!(port.verdict, Verdict::Skipped(_)), "{port:?}");
     }
 
     #[test]

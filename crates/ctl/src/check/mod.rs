@@ -85,7 +85,7 @@ struct Words {
 
 impl Words {
     async fn ask(dir: &Path, tunnel: Option<&Path>, limit: Duration) -> Self {
-        let at = |program: Program| dir.join(format!("{}.state", program.name()));
+        let at = |program: Program| state_socket(dir, program);
         let (kubelet, api, plugin) = (at(Program::Kubelet), at(Program::Api), at(Program::Plugin));
         let tunnel = tunnel.map_or_else(|| at(Program::Tunnel), Path::to_owned);
         let (kubelet, api, tunnel, plugin) = tokio::join!(
@@ -96,6 +96,13 @@ impl Words {
         );
         Self { kubelet, api, tunnel, plugin }
     }
+}
+
+/// Programs share a runtime directory, or have one each below it, as a demo's do.
+fn state_socket(dir: &Path, program: Program) -> PathBuf {
+    let name = format!("{}.state", program.name());
+    let own = dir.join(program.name()).join(&name);
+    if own.exists() { own } else { dir.join(name) }
 }
 
 async fn walk(options: &Options) -> Result<Vec<Step>, Failure> {

@@ -10,7 +10,7 @@ use interlink_daemon::state::ProgramState;
 use interlink_transport::{Call, CallError, Client, Endpoint};
 use interlink_wire::{HopState, HopStatus};
 
-use super::step::{Id, Step};
+use super::step::{Fault, Id, Step};
 
 /// A state is a few hundred bytes.
 const STATE_LIMIT: usize = 1 << 20;
@@ -185,7 +185,7 @@ pub fn judge(heard: &Heard, needed: bool) -> Option<Step> {
                 format!(
                     "{name} is not running with this runtime directory: its state socket {socket} is not there, though process {pid} has that name"
                 ),
-                "name the directory of the one that runs with --runtime-dir, or start it",
+                format!("{start}, or name the directory of the one that runs with --runtime-dir"),
             ),
         },
         Word::Left => Step::failed(
@@ -249,12 +249,18 @@ pub fn judge_kubelet_view(heard: &Heard) -> Option<Step> {
     let down = state.hops.iter().find(|hop| hop.state == HopStatus::Down);
     let starting = state.hops.iter().skip(1).any(|hop| hop.state == HopStatus::Starting && hop.hop == "api");
     Some(match down {
-        Some(hop) => Step::failed(
-            Id::KubeletView,
-            "virtual-kubelet",
-            format!("virtual-kubelet sees {} down: {}", hop.hop, hop.cause),
-            if hop.remedy.is_empty() { "look at virtual-kubelet's log" } else { &hop.remedy },
-        ),
+        Some(hop) => {
+            // Of an error answer the remedy is the end of the sentence.
+            let said = Fault::of_sentence(&hop.cause, "look at virtual-kubelet's log");
+            let (cause, remedy) =
+                if hop.remedy.is_empty() { (said.cause, said.remedy) } else { (hop.cause.clone(), hop.remedy.clone()) };
+            Step::failed(
+                Id::KubeletView,
+                "virtual-kubelet",
+                format!("virtual-kubelet sees {} down: {cause}", hop.hop),
+                remedy,
+            )
+        }
         None if starting => Step::failed(
             Id::KubeletView,
             "virtual-kubelet",
@@ -340,9 +346,9 @@ mod tests {
         let up = r#"[{"hop":"virtual-kubelet","state":"up"},{"hop":"api","state":"up"}]"#;
         let step = judge_kubelet_view(&heard(Program::Kubelet, state(up), &[])).unwrap();
         assert_eq!(step.verdict, Verdict::Good("all well".into()));
-        let down = r#"[{"hop":"virtual-kubelet","state":"up"},{"hop":"tunnel","state":"down","cause":"c"}]"#;
+        let down = r#"[{"hop":"virtual-kubelet","state":"up"},{"hop":"tunnel","state":"down","cause":"c; r"}]"#;
         let step = judge_kubelet_view(&heard(Program::Kubelet, state(down), &[])).unwrap();
-        assert_eq!(step.fault().unwrap().cause, "virtual-kubelet sees tunnel down: c");
+        assert_eq!(step.fault().unwrap(), &Fault::new("virtual-kubelet sees tunnel down: c", "r"));
     }
 
     #[tokio::test]

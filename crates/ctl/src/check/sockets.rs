@@ -104,7 +104,7 @@ pub fn judge(meeting: &Meeting, file: &File) -> Step {
         File::Missing => {
             return failed(
                 format!("the socket {path} ({key}) is not there"),
-                format!("start {owner}, or correct {key}"),
+                format!("start (or restart) {owner}, or correct {key}"),
             );
         }
         File::Denied => {
@@ -192,7 +192,7 @@ mod tests {
         let socket = |mode, listener| File::Socket { uid: 998, mode, listener };
         let process = |name: &str| Listener::Process { pid: 7, name: name.into() };
         let cases = [
-            (File::Missing, None, "✗ plugin.sock (SidecarURL) is not there", "start ssh-tunnel"),
+            (File::Missing, None, "✗ plugin.sock (SidecarURL) is not there", "start (or restart) ssh-tunnel"),
             (File::Denied, None, "✗ closed to this user", "as root"),
             (File::NotASocket, None, "✗ is not a socket", "move it away"),
             (socket(0o600, Listener::Gone), None, "✗ nobody listens: ssh-tunnel is gone", "takes it over"),

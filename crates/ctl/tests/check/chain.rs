@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use interlink_testkit::dirs::TestDir;
+use interlink_testkit::ports::free_port;
 use interlink_testkit::process::{Daemon, Launch};
 use interlink_testkit::sshd::{self, KeyPair, KeyType, Sshd};
 use interlink_testkit::users::User;
@@ -31,18 +32,26 @@ pub(crate) struct Plan {
     pub(crate) kubelet: String,
     /// More lines of the plugin's file; they win.
     pub(crate) plugin: String,
-    /// Start no tunnel.
-    pub(crate) no_tunnel: bool,
+    /// Instead of the address of sshd.
+    pub(crate) addr: Option<String>,
+    /// Slurm's configuration, for the plugin's commands.
+    pub(crate) slurm: Option<PathBuf>,
+    /// The cluster to join.
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The kubelet's address.
+    pub(crate) pod_ip: Option<&'static str>,
 }
 
 pub(crate) struct Chain {
     pub(crate) kubelet: Daemon,
     pub(crate) api: Daemon,
-    pub(crate) tunnel: Option<Daemon>,
+    pub(crate) tunnel: Daemon,
     pub(crate) plugin: Daemon,
     pub(crate) sshd: Sshd,
     pub(crate) key: KeyPair,
     pub(crate) dir: TestDir,
+    /// What the check asks Kubernetes with.
+    pub(crate) kubeconfig: Option<PathBuf>,
 }
 
 /// What a check said.
@@ -53,6 +62,19 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// What is not as it should be, for the message of a failed test.
+    fn amiss(&self) -> String {
+        let amiss = |step: &&Value| !step["cause"].as_str().is_some_and(str::is_empty);
+        let amiss: Vec<String> = self.steps.iter().filter(amiss).map(Value::to_string).collect();
+        format!("exit code {:?}, {}", self.code, amiss.join(" "))
+    }
+
+    /// The one step of that name and hop.
+    pub(crate) fn step(&self, name: &str, hop: &str) -> &Value {
+        let found = self.steps.iter().find(|step| step["step"] == name && step["hop"] == hop);
+        found.unwrap_or_else(|| panic!("no {hop} {name} in {}", self.text))
+    }
+
     /// The failed steps that nothing else explains.
     pub(crate) fn causes(&self) -> Vec<&Value> {
         self.steps.iter().filter(|step| step["ok"] == false && step["follows_from"].is_null()).collect()
@@ -81,7 +103,11 @@ impl Chain {
                 .env("RUNTIME_DIRECTORY", run)
                 .env("STATE_DIRECTORY", dir.join("state"))
         };
-        let plugin = launch("interlink-plugin", &far).arg("-SlurmConfigpath").arg(plugin).start();
+        let mut launched = launch("interlink-plugin", &far).arg("-SlurmConfigpath").arg(plugin);
+        if let Some(conf) = &plan.slurm {
+            launched = launched.env("SLURM_CONF", conf);
+        }
+        let plugin = launched.start();
         let sshd = Sshd::start(sshd::Options { lines: plan.sshd, ..sshd::Options::default() }).await;
         let key = sshd.key_pair("tunnel", KeyType::Ed25519);
         if !plan.locked_out {
@@ -89,16 +115,15 @@ impl Chain {
         }
         let hosts = dir.write("hosts", plan.known_hosts.unwrap_or_else(|| sshd.known_hosts()));
         let far_end = plan.far_end.unwrap_or_else(|| ["-rsock".into(), at("far/plugin.sock")]);
-        let tunnel = (!plan.no_tunnel).then(|| {
-            launch("ssh-tunnel", &run)
-                .args(["-addr", &format!("127.0.0.1:{}", sshd.port()), "-user", &user.name, "-keyfile"])
-                .arg(key.private())
-                .arg("-hostkeyfile")
-                .arg(hosts)
-                .args(["-wait", "1s", "-lsock", &at("run/plugin.sock")])
-                .args(far_end)
-                .start()
-        });
+        let tunnel = launch("ssh-tunnel", &run)
+            .args(["-addr", &plan.addr.unwrap_or_else(|| format!("127.0.0.1:{}", sshd.port()))])
+            .args(["-user", &user.name, "-keyfile"])
+            .arg(key.private())
+            .arg("-hostkeyfile")
+            .arg(hosts)
+            .args(["-wait", "1s", "-lsock", &at("run/plugin.sock")])
+            .args(far_end)
+            .start();
         let api = dir.write(
             "config/InterLinkConfig.yaml",
             format!(
@@ -113,13 +138,17 @@ impl Chain {
             "config/VirtualKubeletConfig.yaml",
             format!("InterlinkURL: unix://{}\n{}", at("run/api.sock"), plan.kubelet),
         );
-        let kubelet = launch("virtual-kubelet", &run)
-            .args(["--nodename", "interlink-node", "--config"])
-            .arg(kubelet)
-            .arg("--pod-manifest-path")
-            .arg(dir.folder("manifests"))
-            .start();
-        Self { kubelet, api, tunnel, plugin, sshd, key, dir }
+        let mut launched =
+            launch("virtual-kubelet", &run).args(["--nodename", "interlink-node", "--config"]).arg(kubelet);
+        launched = match &plan.kubeconfig {
+            None => launched.arg("--pod-manifest-path").arg(dir.folder("manifests")),
+            Some(kubeconfig) => launched.env("KUBECONFIG", kubeconfig).env("KUBELET_PORT", free_port().to_string()),
+        };
+        if let Some(address) = plan.pod_ip {
+            launched = launched.env("POD_IP", address);
+        }
+        let kubelet = launched.start();
+        Self { kubelet, api, tunnel, plugin, sshd, key, dir, kubeconfig: plan.kubeconfig }
     }
 
     /// Starts the usual one and waits until nothing is amiss.
@@ -133,7 +162,10 @@ impl Chain {
     pub(crate) fn command(&self) -> Command {
         let mut check = Command::new(env!("CARGO_BIN_EXE_interlinkctl"));
         check.arg("check").arg("--config-dir").arg(self.dir.join("config"));
-        check.arg("--runtime-dir").arg(self.dir.join("run"));
+        check.arg("--runtime-dir").arg(self.dir.join("run")).args(["--timeout", "5s"]);
+        if let Some(kubeconfig) = &self.kubeconfig {
+            check.arg("--kubeconfig").arg(kubeconfig);
+        }
         check.env_remove("KUBECONFIG").stdin(Stdio::null());
         check
     }
@@ -151,7 +183,7 @@ impl Chain {
     pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&Report) -> bool) -> Report {
         wait::until(what, SOON, async || {
             let report = tokio::task::block_in_place(|| self.check());
-            if wanted(&report) { Ok(report) } else { Err(report.text) }
+            if wanted(&report) { Ok(report) } else { Err(report.amiss()) }
         })
         .await
     }
@@ -170,10 +202,5 @@ impl Chain {
                 && has(&causes[0]["remedy"], remedy)
         })
         .await
-    }
-
-    /// The tunnel.
-    pub(crate) fn tunnel(&self) -> &Daemon {
-        self.tunnel.as_ref().unwrap()
     }
 }

@@ -4,12 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // the helpers below are test code as well
 
 mod chain;
+mod cluster;
 
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use chain::{Chain, Plan};
+use interlink_testkit::process::Signal;
+use interlink_testkit::slurm::{self, Cluster};
 use interlink_testkit::sshd::{KeyPair, KeyType};
-use interlink_testkit::users::User;
+use interlink_testkit::users::{self, User};
 
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -55,16 +60,16 @@ async fn a_healthy_chain_has_no_fault_and_one_after_the_other_is_named_when_it_i
     chain.sshd.restart().await;
     chain.until("sshd is back", |report| report.code == Some(0)).await;
 
-    chain.tunnel().terminate(GRACE).await;
+    chain.tunnel.terminate(GRACE).await;
     let report = chain.names("process", "tunnel", "ssh-tunnel is not running", "start it").await;
     let consequences = report.steps.iter().filter(|step| step["follows_from"] == "process").count();
     assert!(consequences >= 3, "socket, pings and the kubelet's view: {}", report.text);
-    chain.tunnel().start_again();
+    chain.tunnel.start_again();
     chain.until("the tunnel is back", |report| report.code == Some(0)).await;
 
-    chain.tunnel().kill9();
+    chain.tunnel.kill9();
     chain.names("process", "tunnel", "it has left its state socket", "systemctl start interlink-tunnel").await;
-    chain.tunnel().start_again();
+    chain.tunnel.start_again();
 
     chain.api.terminate(GRACE).await;
     chain.names("process", "api", "interlink is not running", "systemctl start interlink-api").await;
@@ -92,7 +97,7 @@ async fn a_key_that_is_not_let_in_is_named() {
     let chain = Chain::start(Plan { locked_out: true, ..Plan::default() }).await;
     chain.names("ssh connection", "tunnel", "key", "authorized_keys").await;
     chain.sshd.authorize(&User::current().name, "restrict,port-forwarding", &chain.key);
-    chain.tunnel().restart().await;
+    chain.tunnel.restart().await;
     chain.until("the key is let in", |report| report.code == Some(0)).await;
 }
 
@@ -183,4 +188,78 @@ async fn a_node_of_two_names_is_warned_about() {
 async fn a_configuration_that_cannot_be_read_is_named_with_its_line() {
     let chain = Chain::start(Plan { kubelet: "InterlinkURL: localhost:3000\n".into(), ..Plan::default() }).await;
     chain.names("configuration", "virtual-kubelet", "InterlinkURL", "unix:///path").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_be_found_is_named() {
+    let dir = interlink_testkit::dirs::TestDir::new();
+    let key = KeyPair::generate(dir.join("key"), KeyType::Ed25519);
+    let known_hosts = Some(format!("{}\n", key.public()));
+    let chain = Chain::start(Plan { addr: Some("login.invalid:22".into()), known_hosts, ..Plan::default() }).await;
+    chain.names("ssh connection", "tunnel", "login.invalid can't be resolved", "DNS").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_that_hang_are_named_and_so_are_their_sockets() {
+    let chain = Chain::healthy().await;
+    for (daemon, hop) in [(&chain.tunnel, "tunnel"), (&chain.api, "api"), (&chain.kubelet, "virtual-kubelet")] {
+        daemon.signal(Signal::SIGSTOP);
+        chain.names("process", hop, "did not answer within 5 s", "restart it if it hangs").await;
+        daemon.signal(Signal::SIGCONT);
+        chain.until("it goes on", |report| report.code == Some(0)).await;
+    }
+    chain.plugin.signal(Signal::SIGSTOP);
+    chain.names("plugin ping", "plugin", "did not answer within 5 s", "look at the plugin's log").await;
+    chain.plugin.signal(Signal::SIGCONT);
+    chain.until("it goes on", |report| report.code == Some(0)).await;
+
+    let socket = chain.dir.join("run/api.sock");
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let report = chain.check();
+    assert_eq!(report.code, Some(0), "{}", report.text);
+    let step = report.step("socket", "api");
+    assert!(step["warning"] == true && step["cause"].as_str().unwrap().contains("open to other users"), "{step}");
+    std::fs::remove_file(&socket).unwrap();
+    chain.names("socket", "api", "api.sock (InterlinkAddress) is not there", "start (or restart) interlink").await;
+    std::fs::write(&socket, "").unwrap();
+    chain.names("socket", "api", "is there, but is not a socket", "move it away").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_that_is_down_is_named_as_the_hop() {
+    let slurm = Cluster::start(slurm::Options::default()).await;
+    slurm.controller().terminate(GRACE).await;
+    let plugin = "Scheduler: slurm\nSbatchPath: /usr/bin/sbatch\n".to_owned();
+    let chain = Chain::start(Plan { plugin, slurm: Some(slurm.conf()), ..Plan::default() }).await;
+    chain.names("scheduler", "slurm", "", "see whether slurm answers on this host").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_user_is_told_whose_the_programs_are() {
+    if !users::is_root() {
+        return;
+    }
+    let chain = Chain::healthy().await;
+    let program = chain.dir.join("interlinkctl");
+    std::fs::copy(env!("CARGO_BIN_EXE_interlinkctl"), &program).unwrap();
+    let user = users::hpcuser().name;
+    let mut check = Command::new("setpriv");
+    check.args(["--reuid", &user, "--regid", &user, "--init-groups", "--"]).arg(program).arg("check");
+    check.args(["--json", "--runtime-dir"]).arg(chain.dir.join("run")).env_remove("KUBECONFIG");
+    let output = check.stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for program in ["ssh-tunnel", "interlink", "virtual-kubelet"] {
+        assert!(text.contains(&format!("{program} runs, but its state socket")), "{text}");
+    }
+    assert!(text.contains("that of the user with the number 0") && text.contains("as that user or as root"), "{text}");
+}
+
+#[test]
+fn a_wrong_flag_is_one_sentence() {
+    let check = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_interlinkctl")).args(args).output().unwrap();
+    let output = check(&["check", "--timeout", "soon"]);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]));
+    let help = check(&["check", "--help"]);
+    assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("interlinkctl check --json"));
 }

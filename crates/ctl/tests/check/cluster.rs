@@ -1,0 +1,79 @@
+//! The same with a real control plane.
+
+use interlink_testkit::kubernetes::{ControlPlane, Options};
+use serde_json::json;
+
+use crate::chain::{Chain, Plan};
+
+fn start(kubeconfig: &std::path::Path, pod_ip: Option<&'static str>) -> Plan {
+    Plan { kubeconfig: Some(kubeconfig.to_owned()), pod_ip, ..Plan::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_is_part_of_the_chain() {
+    let cluster = ControlPlane::start(Options {
+        controller_manager_flags: vec!["--node-monitor-grace-period=10s".to_owned()],
+        ..Options::default()
+    })
+    .await;
+    let own = cluster.virtual_kubelet_kubeconfig("check").await;
+    let mut chain = Chain::start(start(&own, None)).await;
+    let report = chain
+        .until("a healthy chain with a node", |report| {
+            report.code == Some(0) && report.text.contains("InterlinkConnectivity=True")
+        })
+        .await;
+    assert!(report.steps.iter().all(|step| step["warning"].is_null()), "{}", report.text);
+    assert!(report.step("kubelet port", "kubernetes")["skipped"].as_str().unwrap().contains("nodes/proxy"));
+
+    // An administrator may ask more, and is told that a kubelet needs less.
+    chain.kubeconfig = Some(cluster.kubeconfig().to_owned());
+    let report = chain.until("the kubelet's port", |report| report.code == Some(0)).await;
+    assert!(report.step("rights", "kubernetes")["cause"].as_str().unwrap().contains("administrator's rights"));
+    assert!(report.step("kubelet port", "kubernetes")["latency_ms"].as_f64().is_some(), "{}", report.text);
+
+    // The walkthrough's test pod without the toleration.
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stuck", "namespace": "default"},
+        "spec": {"nodeSelector": {"kubernetes.io/hostname": "interlink-node"}, "containers": [{"name": "c", "image": "i"}]}});
+    cluster.kubectl().apply(&pod.to_string()).await;
+    let report = chain.until("the missing toleration", |report| report.text.contains("waits for ever")).await;
+    let step = report.step("tolerations", "kubernetes");
+    assert!(step["cause"].as_str().unwrap().contains("default/stuck"), "{step}");
+    assert!(step["remedy"].as_str().unwrap().contains("{key: virtual-node.interlink/no-schedule, operator: Exists}"));
+
+    chain.sshd.daemon().kill9();
+    chain.sshd.kill_sessions();
+    let report = chain
+        .until("the outage on the node", |report| {
+            report.step("connectivity", "kubernetes")["follows_from"] == "ssh connection"
+        })
+        .await;
+    assert_eq!(report.step("node ready", "kubernetes")["ok"], true, "an outage of the chain keeps the node Ready");
+    chain.sshd.restart().await;
+
+    chain.kubelet.kill9();
+    let report = chain
+        .until("the node that nobody keeps", |report| report.step("node ready", "kubernetes")["ok"] == false)
+        .await;
+    assert!(
+        report.step("node ready", "kubernetes")["cause"]
+            .as_str()
+            .unwrap()
+            .contains("is NotReady: Kubernetes has not heard")
+    );
+    assert_eq!(report.step("node ready", "kubernetes")["follows_from"], "process");
+
+    let output = chain.command().args(["--nodename", "other", "--json"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("there is no node other"));
+    cluster.api_server().kill9();
+    let report = chain.check();
+    assert!(report.step("api server", "kubernetes")["cause"].as_str().unwrap().contains("can't be asked for"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kubelet_that_the_api_server_cannot_reach_is_named() {
+    let cluster = ControlPlane::start(Options::default()).await;
+    // An address of documentation (RFC 5737) is nobody's.
+    let chain = Chain::start(start(cluster.kubeconfig(), Some("192.0.2.1"))).await;
+    chain.names("kubelet port", "kubernetes", "does not reach the kubelet's port (192.0.2.1:", "set POD_IP").await;
+}
