@@ -46,6 +46,8 @@ pub struct Caller {
 #[derive(Debug, Clone)]
 pub struct Client {
     transport: Transport,
+    /// For creates: a connection of its own each, so that none dies with a pooled connection that the peer just closed.
+    fresh: Transport,
     caller: Arc<Caller>,
     owner: Arc<OnceLock<String>>,
 }
@@ -54,7 +56,12 @@ impl Client {
     /// A client of the API server at `endpoint`; connects when used.
     #[must_use]
     pub fn new(endpoint: Endpoint, caller: Caller) -> Self {
-        Self { transport: Transport::new(endpoint), caller: Arc::new(caller), owner: Arc::default() }
+        Self {
+            transport: Transport::new(endpoint.clone()),
+            fresh: Transport::unpooled(endpoint),
+            caller: Arc::new(caller),
+            owner: Arc::default(),
+        }
     }
 
     /// Sets whose pods these are (`InterLink-Owner`), once it is known; later calls change nothing.
@@ -91,7 +98,7 @@ impl Client {
     pub async fn create(&self, request: &PodCreateRequests) -> Result<CreateStruct, InterlinkError> {
         let body = encode(request)?;
         let call = self.call(Method::POST, path::CREATE, "CreatePod", body, CREATE_LIMIT).await?;
-        let body = self.body(call).await?;
+        let body = whole(self.answer(&self.fresh, call).await?).await?;
         CreateStruct::decode(&body).map_err(|e| InterlinkError::Unknown(format!("{HOP}: {e}")))
     }
 
@@ -134,7 +141,7 @@ impl Client {
     pub async fn logs(&self, request: &LogStruct) -> Result<LogStream, InterlinkError> {
         let body = encode(request)?;
         let call = self.call(Method::GET, path::GET_LOGS, "GetLogs", body, LOGS_LIMIT).await?;
-        let answer = self.answer(call).await?;
+        let answer = self.answer(&self.transport, call).await?;
         Ok(answer.into_stream().map(|chunk| chunk.map_err(|e| InterlinkError::Unknown(e.to_string()))).boxed())
     }
 
@@ -174,8 +181,8 @@ impl Client {
         }
     }
 
-    async fn answer(&self, call: Call) -> Result<Answer, InterlinkError> {
-        let answer = self.transport.send(call).await.map_err(explain)?;
+    async fn answer(&self, transport: &Transport, call: Call) -> Result<Answer, InterlinkError> {
+        let answer = transport.send(call).await.map_err(explain)?;
         if answer.status.is_success() {
             return Ok(answer);
         }
@@ -208,12 +215,12 @@ impl Client {
     }
 
     async fn body(&self, call: Call) -> Result<Bytes, InterlinkError> {
-        self.answer(call)
-            .await?
-            .bytes(ANSWER_LIMIT, BODY_LIMIT)
-            .await
-            .map_err(|e| InterlinkError::Unknown(e.to_string()))
+        whole(self.answer(&self.transport, call).await?).await
     }
+}
+
+async fn whole(answer: Answer) -> Result<Bytes, InterlinkError> {
+    answer.bytes(ANSWER_LIMIT, BODY_LIMIT).await.map_err(|e| InterlinkError::Unknown(e.to_string()))
 }
 
 fn encode(body: &impl serde::Serialize) -> Result<Bytes, InterlinkError> {
