@@ -106,6 +106,8 @@ impl Machine {
             }
         })
         .await;
+        // until here to the boot's own log, where it can be read if nothing else works
+        machine.systemctl(["log-target", "journal"]).await;
         machine
     }
 
@@ -184,7 +186,7 @@ impl Machine {
         .await;
     }
 
-    /// What a unit has said: the messages of its journal.
+    /// What a unit has said, and systemd about it: the messages of its journal.
     ///
     /// # Panics
     /// When journald does not answer.
