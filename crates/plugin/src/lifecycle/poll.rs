@@ -165,14 +165,21 @@ impl Plugin {
         if !fit || !blocking(move || record::give_up_lost(&dir, &lost)).await.unwrap_or(false) {
             return false;
         }
-        tracing::warn!(uid = %pod.uid, jid = %job, "the scheduler has lost the job before it ran; the pod is submitted again");
-        pod.learn(|facts| {
-            facts.job = None;
-            facts.record = None;
-            facts.silent_since = None;
+        let given_up = pod.learn(|facts| {
+            // A delete, or the job's own word, may have come meanwhile: then the job stays what it was.
+            let still = facts.deletion.is_none() && facts.report.is_none();
+            if still {
+                facts.job = None;
+                facts.record = None;
+                facts.silent_since = None;
+            }
+            still
         });
-        self.drive(pod);
-        true
+        if given_up {
+            tracing::warn!(uid = %pod.uid, jid = %job, "the scheduler has lost the job before it ran; the pod is submitted again");
+            self.drive(pod);
+        }
+        given_up
     }
 
     /// Whether a supervisor still holds the claim: then the scheduler has forgotten a job that runs.
