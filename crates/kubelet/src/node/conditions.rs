@@ -58,6 +58,17 @@ pub fn of(before: Option<&Value>, health: &Health, now: Timestamp) -> Vec<Value>
         .collect()
 }
 
+/// Whether every condition of the status `wanted` is as true or false in the status `current`.
+#[must_use]
+pub fn stand(current: Option<&Value>, wanted: Option<&Value>) -> bool {
+    let of = |status: Option<&'_ Value>| status.and_then(|s| s.get("conditions")).cloned().unwrap_or_default();
+    let (current, wanted) = (of(current), of(wanted));
+    wanted.as_array().into_iter().flatten().all(|w| {
+        let kind = w.get("type").and_then(Value::as_str).unwrap_or("");
+        find(Some(&current), kind).and_then(|c| c.get("status")) == w.get("status")
+    })
+}
+
 fn find<'a>(conditions: Option<&'a Value>, kind: &str) -> Option<&'a Value> {
     let all = conditions.and_then(Value::as_array);
     all.into_iter().flatten().find(|c| c.get("type").and_then(Value::as_str) == Some(kind))
@@ -80,6 +91,15 @@ mod tests {
 
     fn get<'a>(conditions: &'a [Value], kind: &str) -> &'a Value {
         conditions.iter().find(|c| c["type"] == kind).unwrap_or(&Value::Null)
+    }
+
+    #[test]
+    fn what_others_say_of_the_node_is_seen() {
+        let said = |ready: &str| json!({"conditions": [{"type": "DiskPressure", "status": "False"}, {"type": "Ready", "status": ready, "reason": "r"}]});
+        let wanted = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+        assert!(stand(Some(&said("True")), Some(&wanted)));
+        assert!(!stand(Some(&said("Unknown")), Some(&wanted)));
+        assert!(!stand(None, Some(&wanted)));
     }
 
     #[test]

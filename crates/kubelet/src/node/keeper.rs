@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::object::{self, NodeSpec, OWN_TAINTS, essence, is_virtual};
-use super::{Taint, capacity, merged};
+use super::{Taint, capacity, conditions, merged};
 use crate::health::Health;
 use crate::kubernetes::api::{Kube, KubeError, Merge};
 
@@ -113,8 +113,13 @@ impl Keeper {
         }
         let patch = spec.patch(&current, &health, Timestamp::now());
         let news = essence(&patch);
+        // Kubernetes calls a node unknown that it has not heard of, and goes on to until the node says otherwise.
+        let contradicted = !conditions::stand(current.get("status"), patch.get("status"));
         let due = self.written.as_ref().is_none_or(|((status, answer), when)| {
-            *status != news.0 || (*answer != news.1 && when.elapsed() >= REPORT_ANSWER) || when.elapsed() >= REPORT
+            contradicted
+                || *status != news.0
+                || (*answer != news.1 && when.elapsed() >= REPORT_ANSWER)
+                || when.elapsed() >= REPORT
         });
         if due {
             current = self.kube.patch(&format!("{path}/status"), Merge::Strategic, &patch).await?;

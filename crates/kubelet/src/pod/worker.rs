@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use interlink_wire::{HopState, PodUid};
+use interlink_wire::{HopState, Object, PodUid};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
@@ -25,6 +25,8 @@ use crate::source::{Note, Store, StoreError};
 
 /// Calls to the API server at a time. Each may be an `sbatch` on a login node that others use too.
 const REMOTE_SLOTS: usize = 16;
+/// The pod is written again, where others have changed what we wrote, at most so often; the real kubelet's pace.
+const RECONCILE: Duration = Duration::from_secs(10);
 /// Writes to the source at a time.
 const STORE_SLOTS: usize = 16;
 
@@ -83,6 +85,7 @@ pub(super) async fn work(context: Arc<Context>, uid: PodUid, shutdown: Cancellat
         store: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)),
         absent: 0,
         written: None,
+        compared: None,
         recorded,
     };
     while !shutdown.is_cancelled() {
@@ -119,6 +122,8 @@ pub(super) struct Worker {
     pub(super) absent: u32,
     /// The status that the source has from us.
     written: Option<Arc<Value>>,
+    /// The pod that was last compared with it, and when we last wrote.
+    compared: Option<(Arc<Object>, Instant)>,
     /// The job id that the source has.
     recorded: Option<String>,
 }
@@ -148,7 +153,10 @@ impl Worker {
             tracing::debug!(pod = %named(&pod), uid = %self.uid, ?action);
         }
         match action {
-            Action::Wait(until) => return Some(until),
+            Action::Wait(until) => {
+                let compare = self.next_comparison(&pod).filter(|time| *time > now);
+                return Some(until.into_iter().chain(compare).min());
+            }
             Action::Create => self.create(&pod, health.capabilities).await,
             Action::LookUp => self.look_up(&pod, health.capabilities).await,
             Action::DeleteRemote => self.delete_remote(&pod).await,
@@ -190,14 +198,29 @@ impl Worker {
         made
     }
 
-    fn is_unwritten(&self, pod: &KnownPod, wanted: &Value) -> bool {
+    fn is_unwritten(&mut self, pod: &KnownPod, wanted: &Value) -> bool {
+        let current = pod.object.fields().get("status").unwrap_or(&Value::Null);
         match &self.written {
-            Some(written) => **written != *wanted,
-            None => {
-                let current = pod.object.fields().get("status").unwrap_or(&Value::Null);
-                !status::shows(current, wanted)
+            Some(written) if **written != *wanted => true,
+            Some(_) if self.next_comparison(pod).is_some_and(|time| time <= Instant::now()) => {
+                self.compared = Some((pod.object.clone(), Instant::now()));
+                let shown = status::shows(current, wanted);
+                if !shown {
+                    self.written = None;
+                }
+                !shown
             }
+            Some(_) => false,
+            None => !status::shows(current, wanted),
         }
+    }
+
+    /// When to see whether the source still shows what we wrote: the API server's own controllers call the pods of a node
+    /// unready that was not heard of. Not at once, because what the source tells may be older than our last write; and
+    /// not where it shows an end, which cannot be taken back.
+    fn next_comparison(&self, pod: &KnownPod) -> Option<Instant> {
+        let (object, when) = self.compared.as_ref()?;
+        (!Arc::ptr_eq(object, &pod.object) && !pod.is_settled()).then(|| *when + RECONCILE)
     }
 
     /// Writes the status; whether the source has it now.
@@ -214,6 +237,7 @@ impl Worker {
             }
             // What was refused for good is not tried again until it is another status.
             self.written = Some(wanted.clone());
+            self.compared = Some((pod.object.clone(), Instant::now()));
         }
         result.is_ok()
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use interlink_testkit::kubernetes::Options;
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use site::{FIRST, NODE, Site, pod, tolerating};
 
 #[tokio::test]
@@ -17,6 +17,7 @@ async fn a_node_joins_runs_pods_and_comes_back() {
     what_is_missing_is_named(&site).await;
     a_reload_takes_effect(&site).await;
     a_restart_loses_nothing_and_doubles_nothing(&mut site).await;
+    what_others_say_of_node_and_pods_is_put_right(&site).await;
     a_deleted_node_is_made_again(&site).await;
     site.end().await;
 }
@@ -63,8 +64,9 @@ async fn a_pod_runs_and_goes(site: &Site) {
     for reason in ["Submitted", "Started", "Completed"] {
         site.event("web", reason, "").await;
     }
+    // Kubernetes removes a pod that has ended at once, without waiting for anybody.
     site.kubectl().ok(["delete", "pod", "web", "--timeout=60s"]).await;
-    assert!(!site.api.script().jobs.contains_key(&uid));
+    site.until("its job to be ended", |site| !site.api.script().jobs.contains_key(&uid)).await;
 }
 
 async fn what_is_missing_is_named(site: &Site) {
@@ -120,6 +122,27 @@ async fn a_restart_loses_nothing_and_doubles_nothing(site: &mut Site) {
     site.shown("stays", |pod| pod["status"]["phase"] == "Failed").await;
     assert!(uids.iter().all(|uid| site.api.script().made[uid] == 1));
     site.kubectl().ok(["delete", "pod", "stays", "--timeout=60s"]).await;
+}
+
+/// As the node lifecycle controller does when the API server has not heard of the node for 40 s.
+async fn what_others_say_of_node_and_pods_is_put_right(site: &Site) {
+    site.kubectl().apply(&tolerating(pod("judged"))).await;
+    let uid = site.submitted("judged").await;
+    site.report(&uid, json!({"running": {}}));
+    let ready = |pod: &Value, status: &str| {
+        let all = pod["status"]["conditions"].as_array();
+        all.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == status)
+    };
+    site.shown("judged", |pod| ready(pod, "True")).await;
+    let unready = r#"{"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "NodeNotReady"}]}}"#;
+    let unknown =
+        r#"{"status": {"conditions": [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]}}"#;
+    for (kind, name, patch) in [("pod", "judged", unready), ("node", NODE, unknown)] {
+        site.kubectl().ok(["patch", kind, name, "--subresource=status", "--type=strategic", "-p", patch]).await;
+    }
+    site.node_condition("Ready", "True").await;
+    site.shown("judged", |pod| ready(pod, "True")).await;
+    site.kubectl().ok(["delete", "pod", "judged", "--timeout=60s"]).await;
 }
 
 async fn a_deleted_node_is_made_again(site: &Site) {
