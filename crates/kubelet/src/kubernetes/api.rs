@@ -140,6 +140,11 @@ pub fn sorted(error: &kube::Error) -> KubeError {
     };
     let words = status.message.clone();
     match status.code {
+        // Only the API server itself knows that something does not exist. Whoever is in front of it answers 404 too, and
+        // that must neither end a job nor count as an absent Secret.
+        404 if status.reason != "NotFound" => {
+            KubeError::Unavailable(format!("something other than the API server answered 404: {}", words.trim()))
+        }
         404 | 410 => KubeError::NotFound(words),
         409 => KubeError::Conflict(words),
         401 | 403 => KubeError::Forbidden(words),
@@ -156,4 +161,21 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         cause = next;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    #[test]
+    fn only_the_api_server_says_that_something_does_not_exist() {
+        let not_found = |reason: &str| {
+            let status = Status::failure("words", reason).with_code(404);
+            sorted(&kube::Error::Api(status.boxed()))
+        };
+        assert!(matches!(not_found("NotFound"), KubeError::NotFound(_)));
+        // What kube makes of an answer that is no Status, as of a load balancer without a backend.
+        assert!(matches!(not_found("Failed to parse error data"), KubeError::Unavailable(_)));
+    }
 }
