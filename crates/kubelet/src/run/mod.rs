@@ -81,7 +81,10 @@ pub async fn run(flags: Flags) -> Result<(), Failure> {
     };
     background.shutdown().await;
     stopped.cancel();
-    tracing::info!("stopped");
+    // A failure has its own last word.
+    if result.is_ok() {
+        tracing::info!("stopped");
+    }
     result
 }
 

@@ -111,7 +111,9 @@ fn the_pods_of_a_directory_are_listed_with_identity_and_defaults() {
     assert_eq!(pod.annotation("kubernetes.io/config.hash"), Some(pod.uid()));
     assert_eq!((&fields["spec"]["nodeName"], &fields["spec"]["restartPolicy"]), (&json!("site"), &json!("Always")));
     assert_eq!(fields["status"], json!({"phase": "Pending"}));
-    assert!(matches!(fields["metadata"]["creationTimestamp"].as_str(), Some(t) if t.len() == "2026-01-31T12:00:00Z".len()));
+    assert!(
+        matches!(fields["metadata"]["creationTimestamp"].as_str(), Some(t) if t.len() == "2026-01-31T12:00:00Z".len())
+    );
 }
 
 #[test]
