@@ -162,7 +162,7 @@ pub fn lookup_name(host: &str, port: u16) -> String {
 }
 
 /// `*` and `?` as in ssh_config(5), in linear time: on a mismatch only the last `*` is widened.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
+pub(super) fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while let Some(&c) = text.get(t) {

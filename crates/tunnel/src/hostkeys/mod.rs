@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`known_hosts`] | the file format: text in, lines out |
 //! | [`verify`] | lines and an offered key in, verdict out |
+//! | [`authority`] | certificates of hosts |
 //! | [`record`] | puts a new host on record |
 //!
 //! Two policies. With `-hostkeyfile` the keys in that file are the only ones accepted. Without, the
 //! user's `known_hosts` and the state directory decide; a host that neither knows is accepted once and
 //! recorded. There is no way to switch verification off.
 
+pub mod authority;
 pub mod known_hosts;
 pub mod record;
 pub mod verify;
@@ -19,7 +21,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use russh::keys::PublicKey;
+use jiff::Timestamp;
+use russh::keys::{Certificate, PublicKey};
 
 use known_hosts::KnownHosts;
 use verify::{Refusal, Trust, Verdict};
@@ -81,6 +84,8 @@ pub enum FileError {
 pub struct HostKeys {
     trust: Trust,
     source: Source,
+    /// The server's name as the user gave it, which certificates are for.
+    host: String,
     /// Lines that were skipped and similar remarks, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -132,14 +137,9 @@ impl HostKeys {
             );
         }
         let trust = Trust::gather(&files, host, port);
-        if trust.authorities > 0 {
-            warnings.push(format!(
-                "{} @cert-authority line(s) for {} are not used: this version verifies plain host keys only",
-                trust.authorities, trust.name
-            ));
-        }
         if let Source::File(path) = source
             && trust.usable().next().is_none()
+            && trust.usable_authorities().next().is_none()
         {
             let known = &files[0].1;
             let (path, host) = (path.clone(), host.to_owned());
@@ -157,7 +157,7 @@ impl HostKeys {
                 FileError::NotForHost { path, name: trust.name, total: known.lines.len(), port: port_option, host }
             });
         }
-        Ok(Self { trust, source: source.clone(), warnings })
+        Ok(Self { trust, source: source.clone(), host: host.to_owned(), warnings })
     }
 
     /// What the files say about the server.
@@ -184,6 +184,25 @@ impl HostKeys {
             (Verdict::Changed(recorded), _) => changed(recorded),
             (Verdict::Unknown, Source::File(_)) => changed(self.trust.usable().cloned().collect()),
             (Verdict::Unknown, Source::Records(_)) => Judgement::New,
+        }
+    }
+
+    /// Judges the certificate of a server that proved to hold the key inside. One that does not count leaves the server
+    /// with its key, as it does for `ssh`; but a key that nobody knows is not accepted in the place of a certificate.
+    #[must_use]
+    pub fn judge_certificate(&self, certificate: &Certificate, now: Timestamp) -> Judgement {
+        let now = u64::try_from(now.as_second()).unwrap_or(0);
+        let Trust { authorities, revoked, .. } = &self.trust;
+        match authority::vouches(certificate, &self.host, authorities, revoked, now) {
+            Ok(()) => Judgement::Trusted,
+            Err(why) => match self.judge(&PublicKey::new(certificate.public_key().clone(), "")) {
+                Judgement::Trusted => Judgement::Trusted,
+                Judgement::New => Judgement::Refused(Refusal::Certificate { name: self.trust.name.clone(), why }),
+                Judgement::Refused(refusal @ Refusal::Revoked { .. }) => Judgement::Refused(refusal),
+                Judgement::Refused(_) => {
+                    Judgement::Refused(Refusal::Certificate { name: self.trust.name.clone(), why })
+                }
+            },
         }
     }
 
@@ -247,13 +266,15 @@ mod tests {
 
     #[test]
     fn a_file_without_a_usable_key_is_an_error_never_no_verification() {
+        let without_authorities: String =
+            PLAIN.lines().filter(|l| !l.starts_with("@cert")).map(|l| format!("{l}\n")).collect();
         for (content, server, expected) in [
             ("", RSA_OPTIONS, "holds no key"),
             ("\n# nothing\n", RSA_OPTIONS, "holds no key"),
             ("garbage here too", RSA_OPTIONS, "line 1 "),
             (PLAIN, ("elsewhere.test", 2222), "ssh-keyscan -p 2222 elsewhere.test >>"),
             // Its only key is revoked in the same file.
-            (PLAIN, ("a.cluster.example.org", 22), "no usable key for a.cluster.example.org"),
+            (&without_authorities, ("a.cluster.example.org", 22), "no usable key for a.cluster.example.org"),
         ] {
             let err = load(content.as_bytes(), server).unwrap_err().to_string();
             assert!(err.contains(expected), "{err}");
@@ -278,12 +299,11 @@ mod tests {
     }
 
     #[test]
-    fn certificate_authorities_and_bad_lines_are_warned_about() {
+    fn bad_lines_are_warned_about() {
         let text = format!("{PLAIN}\nlogin.example.org ssh-ed25519 AAAA\n");
         let keys = load(text.as_bytes(), RSA_OPTIONS).unwrap();
-        assert_eq!(keys.warnings.len(), 2, "{:?}", keys.warnings);
+        assert_eq!(keys.warnings.len(), 1, "{:?}", keys.warnings);
         assert!(keys.warnings[0].contains("line 7"), "{:?}", keys.warnings);
-        assert!(keys.warnings[1].contains("@cert-authority"), "{:?}", keys.warnings);
     }
 
     #[test]

@@ -53,8 +53,8 @@ pub struct Trust {
     pub without_port: Vec<Recorded>,
     /// Keys that must never be accepted.
     pub revoked: Vec<Recorded>,
-    /// How many certificate authorities the files name for the host.
-    pub authorities: usize,
+    /// Authorities whose certificates count for the host.
+    pub authorities: Vec<Recorded>,
 }
 
 /// The judgement on an offered key.
@@ -87,7 +87,7 @@ impl Trust {
                 let recorded = Recorded { key: line.key.clone(), file: Arc::clone(file), line: line.number };
                 match line.marker {
                     Marker::Revoked => trust.revoked.push(recorded),
-                    Marker::CertAuthority => trust.authorities += 1,
+                    Marker::CertAuthority => trust.authorities.push(recorded),
                     Marker::Host if !supported(&line.key) => {}
                     Marker::Host if exact => trust.known.push(recorded),
                     Marker::Host => trust.without_port.push(recorded),
@@ -130,6 +130,19 @@ impl Trust {
     }
 }
 
+impl Trust {
+    /// Every authority whose certificates would be accepted.
+    pub fn usable_authorities(&self) -> impl Iterator<Item = &Recorded> {
+        self.authorities.iter().filter(|a| !self.revoked.iter().any(|r| r.key.key_data() == a.key.key_data()))
+    }
+
+    /// The algorithms of certificates to ask for: none where no authority is on record.
+    #[must_use]
+    pub fn certificate_algorithms(&self) -> Vec<Algorithm> {
+        if self.usable_authorities().next().is_none() { Vec::new() } else { SUPPORTED.to_vec() }
+    }
+}
+
 fn same_family(key: &Algorithm, offered: &Algorithm) -> bool {
     match (key, offered) {
         (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }) => true,
@@ -160,10 +173,12 @@ pub enum Refusal {
         /// The line that revokes it.
         recorded: Box<Recorded>,
     },
-    /// It offered a certificate although only keys were asked for.
+    /// Its certificate does not count, nor is its key on record.
     Certificate {
         /// The host as the files call it.
         name: String,
+        /// Why not.
+        why: String,
     },
     /// It is unknown and could not be put on record.
     CannotRecord {
@@ -188,8 +203,8 @@ impl Refusal {
             Self::Revoked { name, recorded } => {
                 format!("the host key of {name} is marked @revoked: {recorded}")
             }
-            Self::Certificate { name } => {
-                format!("{name} answered with a host certificate, which is not supported")
+            Self::Certificate { name, why } => {
+                format!("the host certificate of {name} does not count: {why}")
             }
             Self::CannotRecord { name, offered, tried } => format!(
                 "{name} is not known and its key {} can't be recorded: {}",
@@ -215,7 +230,9 @@ impl Refusal {
                 recorded.line,
                 recorded.file.display()
             ),
-            Self::Certificate { .. } => "give the server's plain key with -hostkeyfile (ssh-keyscan prints it)".into(),
+            Self::Certificate { .. } => {
+                "ask the site; its host keys may be put on record too (ssh-keyscan prints them)".into()
+            }
             Self::CannotRecord { .. } => {
                 "make one of these places writable, or give the key with -hostkeyfile (ssh-keyscan prints it)".into()
             }
@@ -298,9 +315,11 @@ mod tests {
     }
 
     #[test]
-    fn certificate_authorities_are_counted_not_trusted() {
+    fn the_key_of_an_authority_is_no_key_of_a_host() {
         let trust = trust(PLAIN, "ca.example.org", 22);
-        assert_eq!(trust.authorities, 1);
+        assert_eq!(trust.authorities.len(), 1);
+        assert!(matches!(trust.verdict(&trust.authorities[0].key), Verdict::Unknown));
+        assert_eq!(trust.certificate_algorithms().len(), 6);
         assert!(matches!(trust.verdict(&key(1)), Verdict::Unknown));
     }
 }

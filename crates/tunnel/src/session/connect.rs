@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use russh::client::{self, AuthResult};
-use russh::keys::{Algorithm, PrivateKeyWithHashAlg};
+use russh::keys::PrivateKeyWithHashAlg;
 use russh::{MethodSet, Preferred, SshId, cipher, compression};
 use tokio::io::BufReader;
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +20,7 @@ use super::live::{Cut, Live, OpenError};
 use super::step::Step;
 use crate::config::{Direction, Remote, Settings};
 use crate::hostkeys::HostKeys;
+use crate::hostkeys::verify::Trust;
 use crate::identity::{Identity, rsa_hash};
 
 /// What the server may send on one channel before we acknowledge: a link of 100 MB/s and 40 ms round-trip full.
@@ -60,7 +61,7 @@ pub(crate) async fn connect(
     // The library reads each packet in two pieces.
     let stream = BufReader::with_capacity(READ, tokio::net::TcpStream::from_std(stream).map_err(broken)?);
 
-    let config = Arc::new(client_config(host_keys.trust().algorithms()));
+    let config = Arc::new(client_config(host_keys.trust()));
     let (ended, end) = oneshot::channel();
     let gatekeeper = Gatekeeper { host_keys, ended: Some(ended), incoming };
     let mut handle = timeout(limit, client::connect_stream(config, stream, gatekeeper))
@@ -102,7 +103,7 @@ pub(crate) async fn connect(
     Ok((live, end))
 }
 
-fn client_config(host_key_algorithms: Vec<Algorithm>) -> client::Config {
+fn client_config(trust: &Trust) -> client::Config {
     client::Config {
         client_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-interlink_", env!("CARGO_PKG_VERSION")))),
         window_size: WINDOW,
@@ -113,7 +114,8 @@ fn client_config(host_key_algorithms: Vec<Algorithm>) -> client::Config {
         inactivity_timeout: Some(SILENCE),
         nodelay: true,
         preferred: Preferred {
-            key: Cow::Owned(host_key_algorithms),
+            key: Cow::Owned(trust.algorithms()),
+            host_key_certificates: Cow::Owned(trust.certificate_algorithms()),
             cipher: Cow::Borrowed(ciphers()),
             compression: Cow::Borrowed(&[compression::NONE]),
             ..Preferred::DEFAULT

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelId, ChannelOpenFailure};
@@ -77,14 +78,18 @@ impl Handler for Gatekeeper {
     type Error = Broken;
 
     async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, Broken> {
-        let PublicKeyOrCertificate::PublicKey { key, .. } = offered else {
-            let name = self.host_keys.trust().name.clone();
-            return Err(Broken::HostKey(Refusal::Certificate { name }));
+        let (judgement, key) = match offered {
+            PublicKeyOrCertificate::PublicKey { key, .. } => (self.host_keys.judge(key), Some(key)),
+            PublicKeyOrCertificate::Certificate(certificate) => {
+                (self.host_keys.judge_certificate(certificate, Timestamp::now()), None)
+            }
         };
-        match self.host_keys.judge(key) {
-            Judgement::Trusted => Ok(true),
-            Judgement::Refused(refusal) => Err(Broken::HostKey(refusal)),
-            Judgement::New => self.admit_new(key).await,
+        match (judgement, key) {
+            (Judgement::Trusted, _) => Ok(true),
+            (Judgement::Refused(refusal), _) => Err(Broken::HostKey(refusal)),
+            (Judgement::New, Some(key)) => self.admit_new(key).await,
+            // Certificates are trusted or not.
+            (Judgement::New, None) => Ok(false),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Keys of other kinds than the usual one.
+//! Keys of other kinds than the usual one, of users and of hosts.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -59,5 +59,45 @@ async fn a_certificate_of_the_site_logs_in_where_the_key_alone_does_not() {
         site.sshd.kill_sessions();
         let state = tunnel.becomes("the bare key to be refused", |s| s.hops[0].cause.contains("refused the key")).await;
         assert!(!state.hops[0].cause.contains("certified as"), "{state:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_is_known_by_the_certificate_of_an_authority_on_record_and_by_no_other() {
+    let (dir, service) = (interlink_testkit::dirs::TestDir::new(), Service::tcp(Habit::Echo).await);
+    let at = |name: &str| dir.join(name).display().to_string();
+    for name in ["ca", "other", "host"] {
+        keygen(&["-q", "-t", "ed25519", "-N", "", "-f", &at(name)]);
+    }
+    let line = |name: &str| {
+        let key = std::fs::read_to_string(at(&format!("{name}.pub"))).unwrap();
+        format!("@cert-authority 127.0.0.*,[127.0.0.*]:* {key}")
+    };
+    for (principal, hosts, refused) in [
+        ("127.0.0.1", line("ca"), None),
+        ("login.example.org", line("ca"), Some("it is for login.example.org, not for 127.0.0.1")),
+        ("127.0.0.1", line("other"), Some("no @cert-authority on record")),
+    ] {
+        keygen(&["-q", "-s", &at("ca"), "-h", "-I", "host@site", "-n", principal, &at("host.pub")]);
+        let lines = vec![format!("HostKey {}", at("host")), format!("HostCertificate {}", at("host-cert.pub"))];
+        let sshd = Sshd::start(Options { lines, host_keys: Vec::new(), ..Options::default() }).await;
+        let key = sshd.key_pair("tunnel_key", KeyType::Ed25519);
+        sshd.authorize(&me(), "", &key);
+        let site = Site { sshd, key };
+        let tunnel = Tunnel::start(|dir| {
+            let flags = [site.flags(dir), vec![service.flag.clone()]].concat();
+            dir.write("hosts", &hosts);
+            flags
+        });
+        match refused {
+            None => {
+                tunnel.up().await;
+                assert_eq!(tunnel.ask("hello").await, "hello");
+            }
+            Some(why) => {
+                let state = tunnel.down().await;
+                assert!(state.hops[0].cause.contains(why), "{state:?}");
+            }
+        }
     }
 }
