@@ -16,6 +16,9 @@ const API: [&str; 2] = ["InterLinkConfig.yaml", "interlink.yaml"];
 /// The virtual kubelet's; sites may keep one file for both.
 const KUBELET: [&str; 3] = ["VirtualKubeletConfig.yaml", "kubelet.yaml", "InterLinkConfig.yaml"];
 
+/// Stands in for a name that only the program's command line has.
+const UNNAMED: &str = "unnamed";
+
 /// Which files to read.
 #[derive(Debug, Clone, Default)]
 pub struct Named {
@@ -63,11 +66,17 @@ pub fn kubelet(named: &Named, node: Option<&str>) -> Read<kubelet::Config> {
     read(&find(named, named.kubelet.as_deref(), &KUBELET), |path| {
         let file: KubeletFile = config::load(path, &[])?;
         // The name may come from a command line that is not known here.
-        let unnamed = Some("unnamed").filter(|_| file.node_name.is_empty());
+        let unnamed = Some(UNNAMED).filter(|_| file.node_name.is_empty());
         let flags =
             kubelet::flags::Flags { nodename: node.or(unnamed).map(str::to_owned), ..kubelet::flags::Flags::default() };
         kubelet::resolve(&flags, |_| None, &file)
     })
+}
+
+/// The node's name, where the virtual kubelet's file has one.
+#[must_use]
+pub fn node(file: &Read<kubelet::Config>) -> Option<String> {
+    file.get().map(|config| config.node.clone()).filter(|name| name != UNNAMED)
 }
 
 /// The file that was named, else the first that is there, else a sentence.
@@ -142,8 +151,10 @@ mod tests {
         );
         assert_eq!(api(&named).get().unwrap().plugin.to_string(), "unix:///r/p.sock");
         assert_eq!(kubelet(&named, None).get().unwrap().api.to_string(), "unix:///r/a.sock");
+        assert_eq!(node(&kubelet(&named, None)), None);
         write(dir.path(), "VirtualKubeletConfig.yaml", "InterlinkURL: unix:///r/b.sock\nNodeName: mine\n");
         assert_eq!(kubelet(&named, None).get().unwrap().api.to_string(), "unix:///r/b.sock");
+        assert_eq!(node(&kubelet(&named, None)).as_deref(), Some("mine"));
         let gone = Named { api: Some(dir.path().join("gone")), ..named };
         assert!(matches!(api(&gone), Read::Wrong(failure) if failure.sentence.contains("does not exist; correct")));
     }

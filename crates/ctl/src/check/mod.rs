@@ -119,7 +119,7 @@ async fn walk(options: &Options) -> Result<Vec<Step>, Failure> {
     let node = options.node.clone().or_else(|| before.kubelet.detail("node").map(str::to_owned));
     let api_file = files::api(&options.files);
     let kubelet_file = files::kubelet(&options.files, node.as_deref());
-    let node = node.or_else(|| kubelet_file.get().map(|config| config.node.clone()));
+    let node = node.or_else(|| files::node(&kubelet_file));
 
     let mut addresses = Addresses {
         kubelet_dials: said(kubelet_file.get().map(|c| &c.api), "the file's InterlinkURL", &before.kubelet, "api"),
@@ -161,7 +161,7 @@ async fn walk(options: &Options) -> Result<Vec<Step>, Failure> {
         Some(facts) => cluster::judge(facts),
         None if options.kubeconfig.is_none() => vec![Step::skipped(Id::Cluster, "kubernetes", "no --kubeconfig given")],
         None => vec![Step::failed(
-            Id::Cluster,
+            Id::NodeReady,
             "kubernetes",
             "the name of the node is not known",
             "name it with --nodename, or start virtual-kubelet",

@@ -39,7 +39,7 @@ pub(crate) struct Plan {
     /// The cluster to join.
     pub(crate) kubeconfig: Option<PathBuf>,
     /// The kubelet's address.
-    pub(crate) pod_ip: Option<&'static str>,
+    pub(crate) pod_ip: Option<String>,
 }
 
 pub(crate) struct Chain {

@@ -5,8 +5,20 @@ use serde_json::json;
 
 use crate::chain::{Chain, Plan};
 
-fn start(kubeconfig: &std::path::Path, pod_ip: Option<&'static str>) -> Plan {
-    Plan { kubeconfig: Some(kubeconfig.to_owned()), pod_ip, ..Plan::default() }
+fn joined(kubeconfig: &std::path::Path, pod_ip: &str) -> Plan {
+    Plan {
+        kubeconfig: Some(kubeconfig.to_owned()),
+        kubelet: "NodeName: interlink-node\n".to_owned(),
+        pod_ip: Some(pod_ip.to_owned()),
+        ..Plan::default()
+    }
+}
+
+/// An address of this machine beyond loopback: the API server calls no kubelet on loopback. Nothing is sent.
+fn own_address() -> String {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect("198.51.100.1:9").unwrap();
+    socket.local_addr().unwrap().ip().to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,7 +29,7 @@ async fn the_node_is_part_of_the_chain() {
     })
     .await;
     let own = cluster.virtual_kubelet_kubeconfig("check").await;
-    let mut chain = Chain::start(start(&own, None)).await;
+    let mut chain = Chain::start(joined(&own, &own_address())).await;
     let report = chain
         .until("a healthy chain with a node", |report| {
             report.code == Some(0) && report.text.contains("InterlinkConnectivity=True")
@@ -55,12 +67,8 @@ async fn the_node_is_part_of_the_chain() {
     let report = chain
         .until("the node that nobody keeps", |report| report.step("node ready", "kubernetes")["ok"] == false)
         .await;
-    assert!(
-        report.step("node ready", "kubernetes")["cause"]
-            .as_str()
-            .unwrap()
-            .contains("is NotReady: Kubernetes has not heard")
-    );
+    let step = report.step("node ready", "kubernetes");
+    assert!(step["cause"].as_str().unwrap().contains("is NotReady: Kubernetes has not heard"), "{step}");
     assert_eq!(report.step("node ready", "kubernetes")["follows_from"], "process");
 
     let output = chain.command().args(["--nodename", "other", "--json"]).output().unwrap();
@@ -74,6 +82,6 @@ async fn the_node_is_part_of_the_chain() {
 async fn a_kubelet_that_the_api_server_cannot_reach_is_named() {
     let cluster = ControlPlane::start(Options::default()).await;
     // An address of documentation (RFC 5737) is nobody's.
-    let chain = Chain::start(start(cluster.kubeconfig(), Some("192.0.2.1"))).await;
-    chain.names("kubelet port", "kubernetes", "does not reach the kubelet's port (192.0.2.1:", "set POD_IP").await;
+    let chain = Chain::start(joined(cluster.kubeconfig(), "203.0.113.1")).await;
+    chain.names("kubelet port", "kubernetes", "does not reach the kubelet's port (203.0.113.1:", "set POD_IP").await;
 }
