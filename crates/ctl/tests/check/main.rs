@@ -89,7 +89,8 @@ async fn a_server_with_another_key_is_named() {
     // For whatever port the server gets.
     let known_hosts = Some(format!("{}\n", other.public()));
     let chain = Chain::start(Plan { known_hosts, ..Plan::default() }).await;
-    chain.names("ssh connection", "tunnel", "key", "").await;
+    let cause = "is not the one on record: the server has ssh-ed25519";
+    chain.names("ssh connection", "tunnel", cause, "ask the site whether it has a new key").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
