@@ -188,6 +188,31 @@ async fn an_answer_before_the_question_ended_arrives_and_the_rest_is_thrown_away
 }
 
 #[tokio::test]
+async fn a_service_that_never_reads_is_ended_once_its_client_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Endpoint::unix(&dir.path().join("s.sock")).unwrap();
+    let listener = UnixListener::bind(service.socket().unwrap()).unwrap();
+    let ended = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        serve(stream, Habit::Flood).await;
+    });
+    let (near, far) = tokio::io::duplex(64 << 10);
+    tokio::spawn(async move { mux::answer(far, &service).await });
+    let (opener, driver) = mux::opener(greeted(near).await);
+    tokio::spawn(driver);
+    let (client, local) = UnixStream::pair().unwrap();
+    let carried = tokio::spawn(async move { mux::carry(Stream::Unix(local), opener.open().await.unwrap()).await });
+    let mut client = client;
+    client.read_exact(&mut [0; 4096]).await.unwrap();
+    // Its end is passed on before it is seen to be gone.
+    client.shutdown().await.unwrap();
+    client.read_exact(&mut [0; 4096]).await.unwrap();
+    drop(client);
+    timeout(SOON, ended).await.unwrap().unwrap();
+    timeout(SOON, carried).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn whoever_does_not_greet_back_is_turned_away_in_words() {
     let service = Endpoint::unix(std::path::Path::new("/nonexistent.sock")).unwrap();
     let (near, far) = tokio::io::duplex(1024);

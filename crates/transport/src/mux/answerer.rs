@@ -1,6 +1,8 @@
 //! The side that dials for the other.
 
+use std::collections::HashMap;
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -11,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::driver::drive;
 use super::greeting::{Greeting, LINE};
 use super::stream::MuxStream;
-use super::{CONNECTED, REFUSED, WANT_SERVICE, carry, opener};
+use super::{CONNECTED, REFUSED, WANT_ABORT, WANT_SERVICE, carry, opener};
 use crate::endpoint::Endpoint;
 use crate::stream::Stream;
 
@@ -39,9 +41,10 @@ where
     }
     let lost = CancellationToken::new();
     let mut tasks = JoinSet::new();
+    let open = Connections::default();
     let inbound = |stream| {
         let (service, stream) = (service.clone(), MuxStream::new(stream, lost.clone(), None));
-        tasks.spawn(connect(stream, service));
+        tasks.spawn(serve(stream, service, open.clone()));
         // What has ended need not be kept.
         while tasks.try_join_next().is_some() {}
     };
@@ -73,10 +76,52 @@ async fn greeted<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<bool> {
     )))
 }
 
-async fn connect(mut stream: MuxStream, service: Endpoint) {
-    if !matches!(timeout(DIAL, stream.read_u8()).await, Ok(Ok(WANT_SERVICE))) {
-        return;
+/// The connections that are open, by the numbers of their streams.
+#[derive(Clone, Default)]
+struct Connections(Arc<Mutex<HashMap<u32, CancellationToken>>>);
+
+impl Connections {
+    /// Enters one; cancelled when the other side breaks it off.
+    fn enter(&self, number: u32) -> CancellationToken {
+        let aborted = CancellationToken::new();
+        self.open().insert(number, aborted.clone());
+        aborted
     }
+
+    /// Breaks one off, if it is still there, and forgets it.
+    fn end(&self, number: u32) {
+        if let Some(connection) = self.open().remove(&number) {
+            connection.cancel();
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<u32, CancellationToken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn serve(mut stream: MuxStream, service: Endpoint, open: Connections) {
+    match timeout(DIAL, stream.read_u8()).await {
+        Ok(Ok(WANT_SERVICE)) => {
+            let number = stream.number();
+            let aborted = open.enter(number);
+            tokio::select! {
+                () = connect(stream, service) => {}
+                () = aborted.cancelled() => {}
+            }
+            open.end(number);
+        }
+        Ok(Ok(WANT_ABORT)) => {
+            if let Ok(Ok(number)) = timeout(DIAL, stream.read_u32()).await {
+                open.end(number);
+            }
+            let _ = stream.shutdown().await;
+        }
+        Ok(_) | Err(_) => {}
+    }
+}
+
+async fn connect(mut stream: MuxStream, service: Endpoint) {
     let dialled = match timeout(DIAL, Stream::connect(&service)).await {
         Ok(dialled) => dialled.map_err(|err| err.to_string()),
         Err(_) => Err(format!("no answer within {DIAL:?}")),

@@ -1,19 +1,29 @@
 //! Bytes both ways between a connection of this machine and one over the multiplexed stream.
 //!
 //! The two directions end on their own, and each end is passed on. A stream whose end was already passed on can't be
-//! broken off afterwards (the library tells the other side nothing), so when the local connection is gone, what still
-//! comes is thrown away until the other side ends too; otherwise it would wait for room for ever.
+//! broken off afterwards (the library tells the other side nothing), so when the local connection is gone, the other side
+//! is told by way of another stream, or, where it is the one that opened the connection, heard out.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 
+use bytes::Bytes;
 use nix::sys::socket::{setsockopt, sockopt};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use super::stream::MuxStream;
 use crate::stream::Stream;
 
 /// Read at once: what the library puts into one frame.
 const CHUNK: usize = 16 << 10;
+
+thread_local! {
+    /// Where reads land before their exact size is known, so that a thousand idle connections hold no buffer.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into_boxed_slice());
+}
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +48,7 @@ pub async fn carry(mut local: Stream, far: MuxStream) -> End {
 }
 
 async fn run(local: &mut Stream, far: MuxStream) -> End {
-    let lost = far.lost();
+    let (lost, aborter) = (far.lost(), far.aborter());
     let (mut local_reader, mut local_writer) = tokio::io::split(local);
     let (mut far_reader, mut far_writer) = tokio::io::split(far);
     let up = async {
@@ -56,6 +66,9 @@ async fn run(local: &mut Stream, far: MuxStream) -> End {
                 let _ = local_writer.shutdown().await;
             }
             Copied::WriterBroke => {
+                if let Some(aborter) = aborter {
+                    aborter.abort().await;
+                }
                 let _ = tokio::io::copy(&mut far_reader, &mut tokio::io::sink()).await;
             }
             Copied::ReaderBroke => {}
@@ -95,18 +108,29 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut buffer = vec![0; CHUNK];
     loop {
-        match reader.read(&mut buffer).await {
-            Ok(0) => return Copied::All,
-            Ok(n) => {
-                if write(writer, &buffer[..n]).await.is_err() {
+        match read(reader).await {
+            Ok(chunk) if chunk.is_empty() => return Copied::All,
+            Ok(chunk) => {
+                if write(writer, &chunk).await.is_err() {
                     return Copied::WriterBroke;
                 }
             }
             Err(_) => return Copied::ReaderBroke,
         }
     }
+}
+
+/// What the reader has; empty at its end.
+async fn read<R: AsyncRead + Unpin>(reader: &mut R) -> io::Result<Bytes> {
+    poll_fn(|cx| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buf = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *reader).poll_read(cx, &mut buf))?;
+            Poll::Ready(Ok(Bytes::copy_from_slice(buf.filled())))
+        })
+    })
+    .await
 }
 
 async fn write(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {

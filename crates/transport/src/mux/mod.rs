@@ -8,6 +8,7 @@
 //!      │ ───── stream: 0 ─────────────────────▶│   dials its service
 //!      │ ◀──── 0, or 1 and why not ────────────│
 //!      │ ◀──── bytes of the connection ───────▶│
+//!      │ ───── stream: 1, number ─────────────▶│   ends that connection: nobody is left who would read
 //! ```
 //!
 //! Each connection has a window of its own, so a reader that stands still holds up nobody else.
@@ -42,6 +43,9 @@ const GROWTH: usize = 256 << 20;
 
 /// The first byte of each stream: what is wanted.
 const WANT_SERVICE: u8 = 0;
+/// The first byte of a stream that breaks off another, whose number follows (four bytes, big-endian). The library can
+/// break off a stream only as long as it has not passed on its end.
+const WANT_ABORT: u8 = 1;
 /// The answer: here it is.
 const CONNECTED: u8 = 0;
 /// The answer: it can't be had, for the reason that follows (one byte of length, text).

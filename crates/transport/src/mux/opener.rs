@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::driver::{Request, drive};
 use super::greeting::{self, printable};
 use super::stream::MuxStream;
-use super::{CONNECTED, STREAMS, WANT_SERVICE};
+use super::{CONNECTED, STREAMS, WANT_ABORT, WANT_SERVICE};
 
 /// Requests that wait for the driver.
 const REQUESTS: usize = 64;
@@ -64,10 +64,7 @@ impl Opener {
     /// See [`OpenError`].
     pub async fn open(&self) -> Result<MuxStream, OpenError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| OpenError::Lost)?;
-        let (answer, opened) = oneshot::channel();
-        self.requests.send(answer).await.map_err(|_| OpenError::Lost)?;
-        let stream = opened.await.map_err(|_| OpenError::Lost)?;
-        let mut stream = MuxStream::new(stream, self.lost.clone(), Some(permit));
+        let mut stream = MuxStream::new(self.stream().await?, self.lost.clone(), Some((self.clone(), permit)));
         let asked = async {
             // The library tells the other side of a stream only with its first bytes.
             stream.write_all(&[WANT_SERVICE]).await?;
@@ -83,6 +80,24 @@ impl Opener {
             Ok(Some(why)) => Err(OpenError::Refused(why)),
             Err(_) => Err(OpenError::Lost),
         }
+    }
+
+    /// Has the answerer end a connection.
+    pub(super) async fn abort(&self, number: u32) {
+        if let Ok(stream) = self.stream().await {
+            let mut stream = MuxStream::new(stream, self.lost.clone(), None);
+            let [a, b, c, d] = number.to_be_bytes();
+            // Fails only when nothing is carried any more.
+            if stream.write_all(&[WANT_ABORT, a, b, c, d]).await.is_ok() {
+                let _ = stream.shutdown().await;
+            }
+        }
+    }
+
+    async fn stream(&self) -> Result<yamux::Stream, OpenError> {
+        let (answer, opened) = oneshot::channel();
+        self.requests.send(answer).await.map_err(|_| OpenError::Lost)?;
+        opened.await.map_err(|_| OpenError::Lost)
     }
 
     /// Whether what carries the connections is gone.

@@ -9,24 +9,53 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt as _};
 use tokio_util::sync::CancellationToken;
 
+use super::opener::Opener;
+
 /// A connection. A proper end is an end; the loss of what carries it is an error.
 #[derive(Debug)]
 pub struct MuxStream {
     stream: Compat<yamux::Stream>,
     /// Cancelled when nothing is carried any more.
     lost: CancellationToken,
-    _permit: Option<OwnedSemaphorePermit>,
+    /// Where it was opened, and until then counted.
+    opened: Option<(Opener, OwnedSemaphorePermit)>,
 }
 
 impl MuxStream {
-    pub(super) fn new(stream: yamux::Stream, lost: CancellationToken, permit: Option<OwnedSemaphorePermit>) -> Self {
-        Self { stream: stream.compat(), lost, _permit: permit }
+    pub(super) fn new(
+        stream: yamux::Stream,
+        lost: CancellationToken,
+        opened: Option<(Opener, OwnedSemaphorePermit)>,
+    ) -> Self {
+        Self { stream: stream.compat(), lost, opened }
+    }
+
+    /// Its number, the same at both ends.
+    pub(super) fn number(&self) -> u32 {
+        self.stream.get_ref().id().val()
+    }
+
+    /// What breaks it off at the other end, if it was opened here.
+    pub(super) fn aborter(&self) -> Option<Aborter> {
+        self.opened.as_ref().map(|(opener, _)| Aborter { opener: opener.clone(), number: self.number() })
     }
 
     /// Cancelled when what carries this connection is gone.
     #[must_use]
     pub fn lost(&self) -> CancellationToken {
         self.lost.clone()
+    }
+}
+
+/// Breaks off a connection whose end was already passed on.
+pub(super) struct Aborter {
+    opener: Opener,
+    number: u32,
+}
+
+impl Aborter {
+    pub(super) async fn abort(self) {
+        self.opener.abort(self.number).await;
     }
 }
 
