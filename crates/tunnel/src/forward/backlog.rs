@@ -3,10 +3,13 @@
 //! russh acknowledges the data of a channel when it arrives, not when it was taken (its `adjust_window` has no effect
 //! on clients), so the server never learns that one client is slow. The bytes pile up here instead, up to [`LIMIT`]:
 //! then nothing more is taken from the session until the client has read on. That slows every connection, for they share
-//! the session; so a client that reads nothing at all for [`STALL`] in that state loses its connection.
+//! the session; so a client that reads nothing at all for [`STALL`] in that state loses its connection. While
+//! all backlogs together exceed [`Budget::BYTES`], a small one ([`SHARE`]) counts as full: many such clients at once must
+//! not fill the memory.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
@@ -17,21 +20,55 @@ pub const LIMIT: usize = 8 << 20;
 /// How long a client may read nothing while its backlog is full.
 pub const STALL: Duration = Duration::from_secs(2);
 
+/// Bytes that may wait for one client while the budget is spent.
+pub const SHARE: usize = 256 << 10;
+
+/// What waits for all clients.
+#[derive(Debug, Default)]
+pub struct Budget {
+    spent: AtomicUsize,
+}
+
+impl Budget {
+    /// Bytes that may wait for all clients before each of them gets less.
+    pub const BYTES: usize = 32 << 20;
+
+    /// Nothing waits.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { spent: AtomicUsize::new(0) }
+    }
+}
+
 /// Chunks handed to the kernel at once.
 const SLICES: usize = 16;
 
 /// Bytes in the order of their arrival.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Backlog {
     chunks: VecDeque<Bytes>,
     bytes: usize,
+    budget: &'static Budget,
+}
+
+impl Drop for Backlog {
+    fn drop(&mut self) {
+        self.budget.spent.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl Backlog {
+    /// Empty.
+    #[must_use]
+    pub fn new(budget: &'static Budget) -> Self {
+        Self { chunks: VecDeque::new(), bytes: 0, budget }
+    }
+
     /// Adds what arrived.
     pub fn push(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
             self.bytes += chunk.len();
+            self.budget.spent.fetch_add(chunk.len(), Ordering::Relaxed);
             self.chunks.push_back(chunk);
         }
     }
@@ -45,7 +82,7 @@ impl Backlog {
     /// Whether no more should be accepted.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.bytes >= LIMIT
+        self.bytes >= LIMIT || (self.bytes >= SHARE && self.budget.spent.load(Ordering::Relaxed) >= Budget::BYTES)
     }
 
     /// The next bytes, ready for one system call.
@@ -58,8 +95,10 @@ impl Backlog {
     }
 
     /// Removes `taken` bytes from the front.
-    pub fn advance(&mut self, mut taken: usize) {
-        self.bytes = self.bytes.saturating_sub(taken);
+    pub fn advance(&mut self, taken: usize) {
+        let mut taken = taken.min(self.bytes);
+        self.bytes -= taken;
+        self.budget.spent.fetch_sub(taken, Ordering::Relaxed);
         while let Some(front) = self.chunks.front_mut() {
             if taken < front.len() {
                 front.advance(taken);
@@ -79,10 +118,32 @@ impl Backlog {
 mod tests {
     use super::*;
 
+    fn budget() -> &'static Budget {
+        Box::leak(Box::default())
+    }
+
+    #[test]
+    fn many_backlogs_share_what_there_is() {
+        let budget = budget();
+        let filled = |bytes: usize| {
+            let mut backlog = Backlog::new(budget);
+            backlog.push(vec![0; bytes].into());
+            backlog
+        };
+        let (small, large) = (filled(SHARE - 1), filled(SHARE));
+        assert!(!small.is_full() && !large.is_full());
+        let many: Vec<Backlog> = (0..5).map(|_| filled(LIMIT - 1)).collect();
+        assert!(!small.is_full() && large.is_full());
+        drop(many);
+        assert!(!large.is_full());
+        drop((small, large));
+        assert_eq!(budget.spent.load(Ordering::Relaxed), 0);
+    }
+
     #[test]
     fn bytes_leave_in_the_order_they_came_however_they_are_taken() {
         for step in 1..12 {
-            let mut backlog = Backlog::default();
+            let mut backlog = Backlog::new(budget());
             for chunk in ["ab", "", "cde", "f", "ghijk"] {
                 backlog.push(Bytes::from_static(chunk.as_bytes()));
             }
@@ -99,7 +160,7 @@ mod tests {
 
     #[test]
     fn it_is_full_at_its_limit_and_not_before() {
-        let mut backlog = Backlog::default();
+        let mut backlog = Backlog::new(budget());
         backlog.push(vec![0; LIMIT - 1].into());
         assert!(!backlog.is_full());
         backlog.push(vec![0].into());

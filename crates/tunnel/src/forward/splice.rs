@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::backlog::{Backlog, STALL};
+use super::backlog::{Backlog, Budget, STALL};
 
 /// Read from a client at once: two packets of what OpenSSH accepts.
 const READ: usize = 64 << 10;
@@ -32,6 +32,9 @@ thread_local! {
     /// Where reads land before their exact size is known, so that a thousand idle connections hold no buffer.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
 }
+
+/// All connections of this process share one.
+static BUDGET: Budget = Budget::new();
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,8 +142,10 @@ where
                 let _ = to_server.close().await;
             }
         }
-        // The session may be gone by now, and the channel with it.
+        // The session may be gone by now, and the channel with it; or it waits for room in this very channel, and takes
+        // nothing from anybody before it has it.
         End::Stalled => {
+            drop(from_server);
             let _ = to_server.close().await;
         }
     }
@@ -167,7 +172,7 @@ async fn upload<R: AsyncRead + Unpin>(reader: &mut R, to_server: &ChannelWriteHa
 
 /// Server to client, until the server closes the channel.
 async fn download<W: AsyncWrite + Unpin>(from_server: &mut ChannelReadHalf, writer: &mut W) -> Download {
-    let mut backlog = Backlog::default();
+    let mut backlog = Backlog::new(&BUDGET);
     let (mut eof, mut closed, mut passed_on) = (false, false, false);
     let mut last_taken = Instant::now();
     loop {

@@ -116,6 +116,26 @@ async fn a_client_that_goes_away_or_stops_reading_does_not_touch_the_others() {
 }
 
 #[tokio::test]
+async fn a_hundred_clients_that_stop_reading_at_once_lose_their_connections_and_nobody_else_does() {
+    let (site, flood) = (Site::new().await, Service::tcp(Habit::Flood).await);
+    let tunnel = site.tunnel(&flood.flag).await;
+    let mut stalled = Vec::new();
+    for _ in 0..100 {
+        stalled.push(tunnel.connect().await);
+    }
+    let mut steady = tunnel.connect().await;
+    let mut buffer = vec![0; 1 << 20];
+    for _ in 0..16 {
+        timeout(SOON * 2, steady.read_exact(&mut buffer)).await.unwrap().unwrap();
+    }
+    wait::until("the first to be closed", SOON, async || {
+        if tunnel.daemon.log().contains("did not read for") { Ok(()) } else { Err(tunnel.daemon.log_tail(3)) }
+    })
+    .await;
+    assert_eq!(tunnel.state().await.unwrap().details["reconnects"], 0);
+}
+
+#[tokio::test]
 async fn a_port_where_nothing_listens_closes_that_connection_and_the_tunnel_stays_up() {
     let site = Site::new().await;
     let port = free_port();
