@@ -167,8 +167,16 @@ mod tests {
         let error = run(&words("sh -c"), &[&script], None, None, Duration::from_secs(4)).await.unwrap_err();
         assert!(matches!(error, CommandError::TimedOut { .. }), "{error}");
         let pid = std::fs::read_to_string(&file).unwrap();
-        let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(") Z "), "{state}");
+        // A killed process is still listed for a moment, until its new parent has reaped it.
+        let mut state = String::new();
+        for _ in 0..500 {
+            state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            if state.is_empty() || state.contains(") Z ") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the child lives on: {state}");
     }
 
     #[tokio::test]
