@@ -102,12 +102,14 @@ async fn eight_mebibytes_each_way_arrive_unchanged() {
 async fn a_client_that_goes_away_or_stops_reading_does_not_touch_the_others() {
     let (site, flood, echo) = (Site::new().await, Service::tcp(Habit::Flood).await, Service::tcp(Habit::Echo).await);
     let (flooded, quiet) = (site.tunnel(&flood.flag).await, site.tunnel(&echo.flag).await);
-    let (mut steady, _stalled) = (flooded.connect().await, flooded.connect().await);
     // One goes away in the middle of a stream.
     let mut gone = flooded.connect().await;
     gone.read_exact(&mut [0; 4096]).await.unwrap();
     drop(gone);
-    // Another never reads; long after its buffers are full the steady one still gets its bytes.
+    // Another never reads; long after its buffers are full the steady one, which reads from its first byte on, still
+    // gets its bytes.
+    let _stalled = flooded.connect().await;
+    let mut steady = flooded.connect().await;
     let mut buffer = vec![0; 1 << 20];
     for _ in 0..64 {
         timeout(SOON, steady.read_exact(&mut buffer)).await.unwrap().unwrap();
