@@ -3,6 +3,8 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use interlink_e2e::deployed::{Deployed, Form, LOCAL, Options, UNITS};
@@ -16,7 +18,17 @@ use tokio_util::sync::CancellationToken;
 const TUNNEL: &str = LOCAL[2];
 const SOON: Duration = Duration::from_secs(60);
 
-/// What a client saw that connects anew each time.
+/// Connects that the client makes before and after each restart.
+const OFTEN: usize = 20;
+
+/// A client that connects anew each time, until told to stop.
+struct Client {
+    connects: Arc<AtomicUsize>,
+    stop: CancellationToken,
+    task: JoinHandle<Seen>,
+}
+
+/// What it saw.
 #[derive(Debug, Default)]
 struct Seen {
     answered: usize,
@@ -25,26 +37,47 @@ struct Seen {
     refused: Vec<ErrorKind>,
 }
 
-/// Asks the plugin again and again until told to stop, without waiting for the answer to the question before.
-fn client(socket: PathBuf, stop: CancellationToken) -> JoinHandle<Seen> {
-    tokio::spawn(async move {
-        let (mut seen, mut asked) = (Seen::default(), JoinSet::new());
-        while !stop.is_cancelled() {
-            match UnixStream::connect(&socket).await {
-                Ok(stream) => drop(asked.spawn(ask(stream))),
-                Err(error) => seen.refused.push(error.kind()),
+impl Client {
+    /// Asks the plugin again and again, without waiting for the answer to the question before.
+    fn start(socket: PathBuf) -> Self {
+        let (connects, stop) = (Arc::<AtomicUsize>::default(), CancellationToken::new());
+        let (count, stopped) = (Arc::clone(&connects), stop.clone());
+        let task = tokio::spawn(async move {
+            let (mut seen, mut asked) = (Seen::default(), JoinSet::new());
+            while !stopped.is_cancelled() {
+                match UnixStream::connect(&socket).await {
+                    Ok(stream) => drop(asked.spawn(ask(stream))),
+                    Err(error) => seen.refused.push(error.kind()),
+                }
+                count.fetch_add(1, Ordering::Relaxed);
+                sleep(Duration::from_millis(10)).await;
             }
-            sleep(Duration::from_millis(10)).await;
-        }
-        for answered in asked.join_all().await {
-            if answered {
-                seen.answered += 1;
-            } else {
-                seen.broken += 1;
+            for answered in asked.join_all().await {
+                if answered {
+                    seen.answered += 1;
+                } else {
+                    seen.broken += 1;
+                }
             }
-        }
-        seen
-    })
+            seen
+        });
+        Self { connects, stop, task }
+    }
+
+    /// Until it has connected some more times, however quick the machine is.
+    async fn goes_on(&self) {
+        let enough = self.connects.load(Ordering::Relaxed) + OFTEN;
+        wait::until("the client to go on", SOON, async || {
+            let connects = self.connects.load(Ordering::Relaxed);
+            if connects >= enough { Ok(()) } else { Err(format!("{connects} of {enough}")) }
+        })
+        .await;
+    }
+
+    async fn stop(self) -> Seen {
+        self.stop.cancel();
+        self.task.await.unwrap()
+    }
 }
 
 async fn ask(mut stream: UnixStream) -> bool {
@@ -73,27 +106,27 @@ async fn no_client_is_refused_across_restarts_and_kills_and_stopped_means_stoppe
     let socket = machine.path("/run/interlink/plugin.sock");
     answers(&socket).await;
 
-    let stop = CancellationToken::new();
-    let restarted = client(socket.clone(), stop.clone());
+    let client = Client::start(socket.clone());
     for _ in 0..3 {
+        client.goes_on().await;
         machine.systemctl(["restart", TUNNEL]).await;
         answers(&socket).await;
     }
-    stop.cancel();
-    let seen = restarted.await.unwrap();
-    assert!(seen.refused.is_empty() && seen.broken == 0 && seen.answered > 50, "restart: {seen:?}");
+    client.goes_on().await;
+    let seen = client.stop().await;
+    assert!(seen.refused.is_empty() && seen.broken == 0 && seen.answered >= 4 * OFTEN, "restart: {seen:?}");
 
-    let stop = CancellationToken::new();
-    let killed = client(socket.clone(), stop.clone());
+    let client = Client::start(socket.clone());
     for kills in 1..=3 {
+        client.goes_on().await;
         machine.run(["kill", "-9", &machine.show(TUNNEL, "MainPID").await]).await;
         machine.shows(TUNNEL, "NRestarts", &kills.to_string(), SOON).await;
         answers(&socket).await;
     }
-    stop.cancel();
-    let seen = killed.await.unwrap();
+    client.goes_on().await;
+    let seen = client.stop().await;
     // What the killed process had taken in is gone; what came afterwards was served by the next.
-    assert!(seen.refused.is_empty() && seen.answered > 50, "kill -9: {seen:?}");
+    assert!(seen.refused.is_empty() && seen.answered >= OFTEN, "kill -9: {seen:?}");
 
     machine.systemctl(["stop", TUNNEL]).await;
     for _ in 0..20 {
