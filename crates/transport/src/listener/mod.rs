@@ -3,18 +3,19 @@
 //! A Unix socket is made 0600. `<path>.lock`, held by `flock`, decides among our own programs; connecting decides
 //! against foreigners that know nothing of the lock. A socket file that nobody answers is stale and is removed.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+mod file;
+mod lock;
+mod owner;
+
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, getsockopt, listen, socket, sockopt,
 };
 use nix::sys::stat::{Mode, umask};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
@@ -22,6 +23,8 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::peer::Peer;
 use crate::stream::Stream;
+use file::{OwnedFile, clear_stale};
+use lock::{Lock, LockError};
 
 /// How many connections may wait to be accepted: a burst of a thousand clients must not be refused.
 const BACKLOG: i32 = 4096;
@@ -241,124 +244,11 @@ fn in_words(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), words)
 }
 
-/// Removes a socket file that nobody answers.
-fn clear_stale(path: &Path, endpoint: &Endpoint) -> Result<(), BindError> {
-    let system = |source: io::Error| BindError::System { endpoint: endpoint.to_string(), source };
-    let metadata = match std::fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(system(error)),
-    };
-    if !metadata.file_type().is_socket() {
-        return Err(BindError::NotASocket(path.to_owned()));
-    }
-    let in_use = |owner| Err(BindError::InUse { endpoint: endpoint.to_string(), owner });
-    // Not blocking: an owner that hangs lets its queue fill up, and who waits for a place in it hangs, too.
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(|e| system(e.into()))?;
-    let address = UnixAddr::new(path).map_err(|e| system(e.into()))?;
-    match connect(fd.as_raw_fd(), &address) {
-        Ok(()) => in_use(owner_of(&fd)),
-        Err(Errno::EAGAIN) => in_use("a process that accepts no connections".to_owned()),
-        Err(Errno::ECONNREFUSED) => std::fs::remove_file(path).map_err(system),
-        Err(error) => Err(system(error.into())),
-    }
-}
-
-fn owner_of(stream: &impl std::os::fd::AsFd) -> String {
-    match nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials) {
-        Ok(credentials) => describe(credentials.pid().unsigned_abs()),
-        Err(_) => "another process".to_owned(),
-    }
-}
-
-fn describe(pid: u32) -> String {
-    match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(name) => format!("{} (process {pid})", name.trim()),
-        Err(_) => format!("process {pid}"),
-    }
-}
-
-/// The lock beside a socket.
-#[derive(Debug)]
-struct Lock {
-    _flock: Flock<File>,
-    path: PathBuf,
-}
-
-enum LockError {
-    Held(String),
-    System(io::Error),
-}
-
-impl Lock {
-    fn take(socket: &Path) -> Result<Self, LockError> {
-        let mut name = socket.as_os_str().to_owned();
-        name.push(".lock");
-        let path = PathBuf::from(name);
-        loop {
-            let mut options = File::options();
-            options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            options.custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC);
-            let file = options.open(&path).map_err(LockError::System)?;
-            let metadata = file.metadata().map_err(LockError::System)?;
-            // In a directory that others may write to, it may be anything; it is about to be overwritten.
-            if !metadata.is_file() || metadata.uid() != nix::unistd::geteuid().as_raw() {
-                let words = format!("{} is not a file of this user; remove it, or choose another path", path.display());
-                return Err(LockError::System(io::Error::other(words)));
-            }
-            let mut flock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(flock) => flock,
-                Err((mut file, Errno::EWOULDBLOCK)) => {
-                    let mut pid = String::new();
-                    let _ = file.read_to_string(&mut pid);
-                    let owner = pid.trim().parse().map_or_else(|_| "another process".to_owned(), describe);
-                    return Err(LockError::Held(owner));
-                }
-                Err((_, error)) => return Err(LockError::System(error.into())),
-            };
-            // The previous owner may have removed the file between our open and our lock: then it is nobody's lock.
-            let same = std::fs::symlink_metadata(&path)
-                .is_ok_and(|now| flock.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (now.dev(), now.ino())));
-            if same {
-                flock.set_len(0).map_err(LockError::System)?;
-                writeln!(flock, "{}", std::process::id()).map_err(LockError::System)?;
-                return Ok(Self { _flock: flock, path });
-            }
-        }
-    }
-}
-
-/// The socket's file; removed with the listener, if it is still ours.
-#[derive(Debug)]
-struct OwnedFile {
-    path: PathBuf,
-    inode: (u64, u64),
-    lock: Lock,
-    /// Not to be removed.
-    kept: bool,
-}
-
-impl OwnedFile {
-    fn note(path: &Path, lock: Lock) -> io::Result<Self> {
-        let metadata = std::fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), inode: (metadata.dev(), metadata.ino()), lock, kept: false })
-    }
-}
-
-impl Drop for OwnedFile {
-    fn drop(&mut self) {
-        let ours = std::fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.inode);
-        if ours && !self.kept {
-            let _ = std::fs::remove_file(&self.path);
-            let _ = std::fs::remove_file(&self.lock.path);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::errno::Errno;
+    use nix::sys::socket::connect;
     use std::os::unix::fs::PermissionsExt;
 
     fn at(dir: &tempfile::TempDir) -> Endpoint {
