@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::poll::poll;
 use super::status;
+use super::survive::survive;
 use super::sweep::sweep;
 use super::worker::{Context, work};
 use crate::pod_table::{Applied, Submission};
@@ -23,8 +24,16 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub async fn run(context: Arc<Context>, mut events: mpsc::Receiver<PodEvent>, shutdown: CancellationToken) {
     let (complete, told) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    tasks.spawn(poll(context.clone(), shutdown.clone()));
-    tasks.spawn(sweep(context.clone(), told, shutdown.clone()));
+    {
+        let (context, stop) = (context.clone(), shutdown.clone());
+        tasks.spawn(survive("poll".into(), shutdown.clone(), move || poll(context.clone(), stop.clone())));
+    }
+    {
+        let (context, stop) = (context.clone(), shutdown.clone());
+        tasks.spawn(survive("sweep".into(), shutdown.clone(), move || {
+            sweep(context.clone(), told.clone(), stop.clone())
+        }));
+    }
     loop {
         let event = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -75,7 +84,10 @@ fn apply(context: &Arc<Context>, pod: Object, tasks: &mut JoinSet<()>, shutdown:
                 pod.submission = submission;
                 pod.job = job;
             });
-            tasks.spawn(work(context.clone(), uid, shutdown.clone()));
+            let (context, stop) = (context.clone(), shutdown.clone());
+            tasks.spawn(survive(format!("pod {uid}"), shutdown.clone(), move || {
+                work(context.clone(), uid.clone(), stop.clone())
+            }));
         }
     }
 }

@@ -12,6 +12,7 @@
 //! - [`decide`]: what to do next. Pure.
 //! - [`status`]: what Kubernetes shows. Pure.
 //! - `poll`, `sweep`: what the remote side says.
+//! - `survive`: a task that panics is begun again.
 
 mod backoff;
 mod calls;
@@ -19,6 +20,7 @@ pub mod decide;
 pub mod engine;
 mod poll;
 pub mod status;
+mod survive;
 mod sweep;
 pub mod worker;
 
