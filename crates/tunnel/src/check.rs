@@ -14,9 +14,9 @@ use interlink_daemon::Failure;
 use interlink_transport::Stream;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{Direction, Settings};
+use crate::config::{Direction, Forward, Settings};
 use crate::credentials::Credentials;
-use crate::session::connect;
+use crate::session::bring_up;
 use crate::session::fault::Fault;
 use crate::session::live::{ListenError, Live, OpenError};
 use crate::session::step::Step;
@@ -33,9 +33,10 @@ const COLUMN: usize = 14;
 /// [`Failure`] with code 1 and the first step that failed.
 pub async fn run(settings: &Settings, credentials: Credentials, out: &mut impl Write) -> Result<(), Failure> {
     let began = Instant::now();
-    let found = attempt(settings, &credentials).await;
+    let forward = &settings.forwards[0];
+    let found = attempt(settings, forward, &credentials).await;
     let failed = found.as_ref().err().map(|fault| fault.step);
-    let told = tell(settings, &credentials, &found, began.elapsed(), out);
+    let told = tell(settings, forward, &credentials, &found, began.elapsed(), out);
     told.map_err(|err| Failure::failed(format!("stdout can't be written to: {err}")))?;
     match (found, failed) {
         (Err(fault), Some(step)) => Err(Failure::failed(format!("{}: {}; {}", step.name(), fault.cause, fault.remedy))),
@@ -50,8 +51,8 @@ struct Found {
     service: Duration,
 }
 
-async fn attempt(settings: &Settings, credentials: &Credentials) -> Result<Found, Fault> {
-    let (live, _end) = connect(settings, credentials.identity(), credentials.host_keys(), None).await?;
+async fn attempt(settings: &Settings, forward: &Forward, credentials: &Credentials) -> Result<Found, Fault> {
+    let (live, _end) = bring_up(settings, forward, credentials, None).await?;
     let limit = settings.connect_timeout;
     let mut trips = Vec::new();
     for _ in 0..ROUND_TRIPS {
@@ -60,37 +61,37 @@ async fn attempt(settings: &Settings, credentials: &Credentials) -> Result<Found
     trips.sort_unstable();
     let round_trip = trips.get(trips.len() / 2).copied();
     let began = Instant::now();
-    let service = service(settings, &live).await;
+    let service = service(settings, forward, &live).await;
     let found = service.map(|()| Found { peer: live.peer.to_string(), round_trip, service: began.elapsed() });
     live.close().await;
     found
 }
 
 /// Whether a connection comes through to the end.
-async fn service(settings: &Settings, live: &std::sync::Arc<Live>) -> Result<(), Fault> {
+async fn service(settings: &Settings, forward: &Forward, live: &std::sync::Arc<Live>) -> Result<(), Fault> {
     let limit = settings.connect_timeout;
     let server = &settings.server;
-    match settings.forward.direction {
-        Direction::Forward => match live.open(limit).await {
+    match forward.direction {
+        Direction::Forward => match live.open(&forward.remote, limit).await {
             Ok(conduit) => {
                 conduit.close().await;
                 Ok(())
             }
-            Err(OpenError::Refused) => Err(Fault::no_service(settings)),
-            Err(OpenError::Forbidden) => Err(Fault::forbidden(server, &settings.forward.remote)),
+            Err(OpenError::Refused) => Err(Fault::no_service(server, forward)),
+            Err(OpenError::Forbidden) => Err(Fault::forbidden(server, &forward.remote)),
             Err(OpenError::Server(why)) => Err(Fault { step: Step::Service, ..Fault::lost(server, &why) }),
             Err(OpenError::Lost) => Err(Fault::lost(server, "while a connection was opened")),
             Err(OpenError::Timeout) => Err(Fault::timeout(server, Step::Service, limit)),
         },
         Direction::Reverse => {
-            match live.listen(limit).await {
-                Ok(()) => live.listen_no_longer().await,
+            match live.listen(&forward.remote, limit).await {
+                Ok(()) => live.listen_no_longer(&forward.remote).await,
                 Err(ListenError::Lost) => return Err(Fault::lost(server, "while it was asked to listen")),
-                Err(refused) => return Err(Fault::no_listener(server, &settings.forward.remote, &refused)),
+                Err(refused) => return Err(Fault::no_listener(server, &forward.remote, &refused)),
             }
-            match timeout(limit, Stream::connect(&settings.forward.local)).await {
+            match timeout(limit, Stream::connect(&forward.local)).await {
                 Ok(Ok(_)) => Ok(()),
-                Ok(Err(_)) | Err(_) => Err(Fault::no_service(settings)),
+                Ok(Err(_)) | Err(_) => Err(Fault::no_service(server, forward)),
             }
         }
     }
@@ -98,6 +99,7 @@ async fn service(settings: &Settings, live: &std::sync::Arc<Live>) -> Result<(),
 
 fn tell(
     settings: &Settings,
+    forward: &Forward,
     credentials: &Credentials,
     found: &Result<Found, Fault>,
     took: Duration,
@@ -115,8 +117,8 @@ fn tell(
             Step::Tcp => found.as_ref().map_or_else(|_| settings.server.to_string(), |found| found.peer.clone()),
             Step::Greeting | Step::Handshake | Step::HostKey => String::new(),
             Step::Login => format!("{} as {}", credentials.identity().describe(), settings.user),
-            Step::Forwarding => settings.forward.remote.to_string(),
-            Step::Service => settings.forward.leads_to(),
+            Step::Forwarding => forward.remote.to_string(),
+            Step::Service => forward.leads_to(),
         };
         writeln!(out, "{}", format!("ok    {:COLUMN$} {words}", step.name()).trim_end())?;
     }

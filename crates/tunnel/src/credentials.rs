@@ -110,11 +110,12 @@ mod tests {
             key_file,
             passphrase_file: None,
             host_keys: Source::File(dir.join("hosts")),
-            forward: Forward {
+            forwards: vec![Forward {
+                name: "tunnel".into(),
                 direction: Direction::Forward,
                 local: Endpoint::unix(&dir.join("t.sock")).unwrap(),
                 remote: Remote::Port(4000),
-            },
+            }],
             connect_timeout: Duration::from_secs(1),
             wait: Duration::from_secs(1),
             state_socket: None,

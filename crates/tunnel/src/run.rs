@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::check;
-use crate::config::{Direction, Settings};
+use crate::config::{self, Direction, Settings};
 use crate::credentials::Credentials;
 use crate::forward::{self, Patience, reverse};
 use crate::session::{self, link::Link};
@@ -43,18 +43,19 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     if settings.check {
         return check::run(&settings, credentials, &mut std::io::stdout().lock()).await;
     }
-    let ends = Ends::prepare(&settings).await?;
+    let forward = &settings.forwards[0];
+    let ends = Ends::prepare(forward).await?;
     let handle = HopHandle::new("ssh-tunnel", "tunnel");
     handle.detail("server", settings.server.to_string());
-    handle.detail("listens", settings.forward.listens());
-    handle.detail("forwardsTo", settings.forward.leads_to());
+    handle.detail("listens", forward.listens());
+    handle.detail("forwardsTo", forward.leads_to());
     // Its own end comes last, so that the drain can be watched.
     let told = CancellationToken::new();
     serve_state(&settings, &handle, &told).await?;
     tracing::info!(
         key = credentials.identity().describe(),
         "{}, by way of {} as {}",
-        ends.in_words(&settings),
+        ends.in_words(forward),
         settings.server,
         settings.user
     );
@@ -65,29 +66,38 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
     let stop = &signals.shutdown;
     let (hand_over, accept) = match ends {
-        Ends::Forward(listener) => {
-            (None, Either::Left(forward::accept(listener, link.subscribe(), patience, &connections, stop, &cut)))
-        }
+        Ends::Forward(listener) => (
+            None,
+            Either::Left(forward::accept(
+                listener,
+                forward.remote.clone(),
+                link.subscribe(),
+                patience,
+                &connections,
+                stop,
+                &cut,
+            )),
+        ),
         Ends::Reverse => {
             let (hand_over, incoming) = mpsc::channel(HANDED_OVER);
-            let (service, limit) = (&settings.forward.local, settings.connect_timeout);
+            let (service, limit) = (&forward.local, settings.connect_timeout);
             let accept = reverse::accept(incoming, service, limit, link.subscribe(), &connections, stop, &cut);
             (Some(hand_over), Either::Right(accept))
         }
     };
     tokio::join!(
-        session::keep_up(&settings, credentials, &link, hand_over, signals.reload.clone(), stop),
+        session::keep_up(&settings, forward, credentials, &link, hand_over, signals.reload.clone(), stop),
         accept,
-        state::tell(&settings, &handle, link.subscribe(), stop),
+        state::tell(&settings, forward, &handle, link.subscribe(), stop),
     );
 
-    if settings.forward.direction == Direction::Reverse {
+    if forward.direction == Direction::Reverse {
         let live = match &*link.borrow() {
             Link::Up(live) => Some(Arc::clone(live)),
             Link::Connecting | Link::Down { .. } => None,
         };
         if let Some(live) = live {
-            live.listen_no_longer().await;
+            live.listen_no_longer(&forward.remote).await;
         }
     }
     connections.close();
@@ -113,21 +123,21 @@ enum Ends {
 }
 
 impl Ends {
-    async fn prepare(settings: &Settings) -> Result<Self, Failure> {
-        match settings.forward.direction {
-            Direction::Forward => match sockets::listen(&settings.forward.local, SOCKET_NAME).await {
+    async fn prepare(forward: &config::Forward) -> Result<Self, Failure> {
+        match forward.direction {
+            Direction::Forward => match sockets::listen(&forward.local, SOCKET_NAME).await {
                 Ok(listener) => Ok(Self::Forward(listener)),
-                Err(err) => Err(in_the_way(settings, &err)),
+                Err(err) => Err(in_the_way(forward, &err)),
             },
             Direction::Reverse => Ok(Self::Reverse),
         }
     }
 
-    fn in_words(&self, settings: &Settings) -> String {
-        let remote = &settings.forward.remote;
+    fn in_words(&self, forward: &config::Forward) -> String {
+        let remote = &forward.remote;
         match self {
             Self::Forward(listener) => format!("listening on {}, to be carried to {remote}", listener.endpoint()),
-            Self::Reverse => format!("in reverse: {remote} to be carried to {}", settings.forward.local),
+            Self::Reverse => format!("in reverse: {remote} to be carried to {}", forward.local),
         }
     }
 }
@@ -158,13 +168,13 @@ fn allow_many_descriptors() {
 
 /// Names the owner and both ways out: one path can't have two owners, and who followed a guide may have meant the other
 /// direction.
-fn in_the_way(settings: &Settings, err: &BindError) -> Failure {
+fn in_the_way(forward: &config::Forward, err: &BindError) -> Failure {
     let reverse = |owner: &str| {
         format!(
             "if instead connections from the server should reach {owner}, as the first program of this name did it, add -reverse"
         )
     };
-    match (err, &settings.forward.local) {
+    match (err, &forward.local) {
         (BindError::InUse { owner, .. }, Endpoint::Unix(path)) => {
             let own =
                 ["plugin.sock", "tunnel.sock"].map(|name| path.with_file_name(name)).into_iter().find(|p| p != path);

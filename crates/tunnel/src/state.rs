@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Direction, Settings};
+use crate::config::{Direction, Forward, Settings};
 use crate::session::fault::Fault;
 use crate::session::link::Link;
 use crate::session::live::FarEnd;
@@ -21,7 +21,13 @@ const BEHIND: &str = "remote";
 const BEHIND_REVERSE: &str = "local";
 
 /// Tells every change of `link` until `stop`.
-pub async fn tell(settings: &Settings, handle: &HopHandle, mut link: watch::Receiver<Link>, stop: &CancellationToken) {
+pub async fn tell(
+    settings: &Settings,
+    forward: &Forward,
+    handle: &HopHandle,
+    mut link: watch::Receiver<Link>,
+    stop: &CancellationToken,
+) {
     let mut connections: u64 = 0;
     loop {
         let now = link.borrow_and_update().clone();
@@ -33,9 +39,9 @@ pub async fn tell(settings: &Settings, handle: &HopHandle, mut link: watch::Rece
                 handle.detail("reconnects", connections - 1);
                 handle.detail("peer", live.peer.to_string());
                 handle.detail("retryAt", serde_json::Value::Null);
-                let listens = match settings.forward.direction {
+                let listens = match forward.direction {
                     Direction::Forward => String::new(),
-                    Direction::Reverse => format!(", which listens on {}", settings.forward.remote),
+                    Direction::Reverse => format!(", which listens on {}", forward.remote),
                 };
                 handle.up(&format!("connected to {} ({}){listens}", settings.server, live.peer.ip()));
                 Some(live.far_end())
@@ -51,24 +57,24 @@ pub async fn tell(settings: &Settings, handle: &HopHandle, mut link: watch::Rece
         drop(now);
         tokio::select! {
             changed = link.changed() => if changed.is_err() { return },
-            () = follow(settings, handle, far_end) => {}
+            () = follow(settings, forward, handle, far_end) => {}
             () = stop.cancelled() => return,
         }
     }
 }
 
 /// Tells what becomes known of the far end while a session is up. Never returns.
-async fn follow(settings: &Settings, handle: &HopHandle, far_end: Option<watch::Receiver<FarEnd>>) {
+async fn follow(settings: &Settings, forward: &Forward, handle: &HopHandle, far_end: Option<watch::Receiver<FarEnd>>) {
     if let Some(mut far_end) = far_end {
         loop {
             let known = *far_end.borrow_and_update();
-            let service = settings.forward.leads_to();
+            let service = forward.leads_to();
             match known {
                 FarEnd::Unknown => {}
                 FarEnd::Answers => tracing::info!("the service at {service} answers"),
-                FarEnd::Refuses => tracing::warn!("{}", Fault::no_service(settings).cause),
+                FarEnd::Refuses => tracing::warn!("{}", Fault::no_service(&settings.server, forward).cause),
             }
-            handle.set_behind(behind(settings, known).into_iter().collect());
+            handle.set_behind(behind(settings, forward, known).into_iter().collect());
             if far_end.changed().await.is_err() {
                 break;
             }
@@ -77,16 +83,16 @@ async fn follow(settings: &Settings, handle: &HopHandle, far_end: Option<watch::
     std::future::pending::<()>().await;
 }
 
-fn behind(settings: &Settings, known: FarEnd) -> Option<HopState> {
+fn behind(settings: &Settings, forward: &Forward, known: FarEnd) -> Option<HopState> {
     let (state, (cause, remedy)) = match known {
         FarEnd::Unknown => return None,
         FarEnd::Answers => (HopStatus::Up, Default::default()),
         FarEnd::Refuses => {
-            let fault = Fault::no_service(settings);
+            let fault = Fault::no_service(&settings.server, forward);
             (HopStatus::Down, (fault.cause, fault.remedy))
         }
     };
-    let hop = match settings.forward.direction {
+    let hop = match forward.direction {
         Direction::Forward => BEHIND,
         Direction::Reverse => BEHIND_REVERSE,
     };

@@ -9,7 +9,7 @@ use interlink_daemon::paths::expand_tilde;
 use interlink_transport::Endpoint;
 use interlink_transport::endpoint::SOCKET_PATH_LIMIT;
 
-use super::{Direction, Forward, Remote, Server, Settings};
+use super::{Direction, Forward, ONLY, Remote, Server, Settings};
 use crate::hostkeys::Source;
 
 /// Holds a forward open between a local socket and a service behind SSH.
@@ -133,7 +133,7 @@ impl Flags {
             key_file: expand_tilde(&key_file),
             passphrase_file: present(self.passphrasefile).map(|p| expand_tilde(&p)),
             host_keys,
-            forward: Forward { direction, local: parse_local(&local, direction)?, remote },
+            forwards: vec![Forward { name: ONLY.into(), direction, local: parse_local(&local, direction)?, remote }],
             connect_timeout: parse_duration("-connect-timeout", &self.connect_timeout)?,
             wait: parse_duration("-wait", &self.wait)?,
             state_socket: present(self.state).map(|p| expand_tilde(&p)),
@@ -333,9 +333,9 @@ mod tests {
         assert_eq!(s.user, "interlink");
         assert_eq!(s.key_file, home().join(".ssh/interlink_tunnel"));
         assert_eq!(s.host_keys, Source::File(home().join("hosts")));
-        assert_eq!(s.forward.direction, Direction::Forward);
-        assert_eq!(s.forward.local.to_string(), "unix:///run/interlink/plugin.sock");
-        assert_eq!(s.forward.remote, Remote::Port(4000));
+        assert_eq!(s.forwards[0].direction, Direction::Forward);
+        assert_eq!(s.forwards[0].local.to_string(), "unix:///run/interlink/plugin.sock");
+        assert_eq!(s.forwards[0].remote, Remote::Port(4000));
         assert_eq!(s.wait, Duration::from_secs(10));
         assert!(s.ignored.is_empty());
     }
@@ -411,9 +411,9 @@ mod tests {
     #[test]
     fn in_reverse_the_service_may_be_anywhere() {
         let s = settings(&[("-reverse", Some("true")), ("-lsock", Some("db.example.org:5432"))]).unwrap();
-        assert_eq!(s.forward.direction, Direction::Reverse);
-        assert_eq!(s.forward.listens(), "localhost:4000");
-        assert_eq!(s.forward.leads_to(), "http://db.example.org:5432");
+        assert_eq!(s.forwards[0].direction, Direction::Reverse);
+        assert_eq!(s.forwards[0].listens(), "localhost:4000");
+        assert_eq!(s.forwards[0].leads_to(), "http://db.example.org:5432");
         assert!(settings(&[("-reverse", Some("true")), ("-lsock", Some(":5432"))]).unwrap_err().contains("no host"));
     }
 

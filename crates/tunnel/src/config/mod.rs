@@ -23,8 +23,8 @@ pub struct Settings {
     pub passphrase_file: Option<PathBuf>,
     /// Where the server's keys are recorded.
     pub host_keys: hostkeys::Source,
-    /// What is carried.
-    pub forward: Forward,
+    /// What is carried; never empty.
+    pub forwards: Vec<Forward>,
     /// How long each step of a connection attempt may take.
     pub connect_timeout: Duration,
     /// How long a new local connection waits for the tunnel to come up.
@@ -58,9 +58,14 @@ impl fmt::Display for Server {
     }
 }
 
+/// The name of a forward that the flags describe.
+pub const ONLY: &str = "tunnel";
+
 /// One forward: connections accepted at one end are carried to the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
+    /// Its name among the others, in state, metrics and the service manager's store of sockets.
+    pub name: String,
     /// Which end accepts.
     pub direction: Direction,
     /// The end on this machine.

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config::Remote;
 use crate::session::conduit::Conduit;
 use crate::session::link::{Link, wait_for_up};
 use crate::session::live::OpenError;
@@ -38,6 +39,7 @@ pub struct Patience {
 /// Accepts connections until `stop`, then closes the listener. The connections live on in `tasks`, until `cut`.
 pub async fn accept(
     listener: Listener,
+    remote: Remote,
     link: watch::Receiver<Link>,
     patience: Patience,
     tasks: &TaskTracker,
@@ -53,10 +55,10 @@ pub async fn accept(
             tracing::warn!(uid = peer.uid, "turned away a connection of another user of this machine");
             continue;
         }
-        let (link, cut) = (link.clone(), cut.clone());
+        let (remote, link, cut) = (remote.clone(), link.clone(), cut.clone());
         tasks.spawn(async move {
             tokio::select! {
-                () = carry(stream, link, patience) => {}
+                () = carry(stream, &remote, link, patience) => {}
                 () = cut.cancelled() => {}
             }
         });
@@ -64,7 +66,7 @@ pub async fn accept(
 }
 
 /// One connection from its beginning to its end.
-async fn carry(stream: Stream, mut link: watch::Receiver<Link>, patience: Patience) {
+async fn carry(stream: Stream, remote: &Remote, mut link: watch::Receiver<Link>, patience: Patience) {
     let deadline = Instant::now() + patience.outage;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -72,7 +74,7 @@ async fn carry(stream: Stream, mut link: watch::Receiver<Link>, patience: Patien
             tracing::debug!("closed a connection: the tunnel did not come up in time");
             return;
         };
-        match live.open(patience.open).await {
+        match live.open(remote, patience.open).await {
             Ok(conduit) => {
                 // The session ends with its last user; a connection must not keep a dead one.
                 drop(live);

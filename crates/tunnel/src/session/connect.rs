@@ -1,4 +1,4 @@
-//! From nothing to a session that is logged in and may forward: dial, shake hands, log in, probe.
+//! From nothing to a session that is logged in: dial, shake hands, log in.
 
 use std::borrow::Cow;
 use std::io;
@@ -13,12 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::dial::dial;
-use super::exec;
 use super::fault::Fault;
 use super::gatekeeper::{Broken, Gatekeeper, Incoming};
-use super::live::{Cut, Live, OpenError};
+use super::live::{Cut, Live};
 use super::step::Step;
-use crate::config::{Direction, Remote, Settings};
+use crate::config::Settings;
 use crate::hostkeys::HostKeys;
 use crate::hostkeys::verify::Trust;
 use crate::identity::{Identity, rsa_hash};
@@ -77,30 +76,7 @@ pub(crate) async fn connect(
         })?;
     timeout(limit, log_in(settings, identity, &mut handle)).await.map_err(|_| late(Step::Login))??;
 
-    let (opener, end) = match &settings.forward.remote {
-        Remote::Command(command) => {
-            let (opener, end) = exec::start(settings, command, &handle, end).await?;
-            (Some(opener), end)
-        }
-        Remote::Port(_) | Remote::Socket(_) => (None, end),
-    };
-    let live = Arc::new(Live::new(handle, peer, settings.forward.remote.clone(), opener, link));
-    if settings.forward.direction == Direction::Reverse {
-        return Ok((live, end));
-    }
-    match live.open(limit).await {
-        Ok(probe) => {
-            probe.close().await;
-        }
-        Err(OpenError::Forbidden) => {
-            live.close().await;
-            return Err(Fault::forbidden(server, &settings.forward.remote));
-        }
-        Err(OpenError::Lost) => return Err(Fault::lost(server, "right after logging in")),
-        // The session is good; what is behind it is told by its state.
-        Err(OpenError::Refused | OpenError::Server(_) | OpenError::Timeout) => {}
-    }
-    Ok((live, end))
+    Ok((Arc::new(Live::new(handle, peer, link)), end))
 }
 
 fn client_config(trust: &Trust) -> client::Config {

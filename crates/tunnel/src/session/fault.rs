@@ -8,7 +8,7 @@ use interlink_transport::mux;
 use russh::{AlgorithmKind, MethodSet};
 
 use crate::backoff::Pace;
-use crate::config::{Direction, Remote, Server, Settings};
+use crate::config::{Direction, Forward, Remote, Server, Settings};
 use crate::hostkeys::verify::Refusal;
 use crate::session::live::ListenError;
 use crate::session::step::Step;
@@ -212,11 +212,11 @@ impl Fault {
 
     /// Nothing takes the connections at the end of the tunnel.
     #[must_use]
-    pub fn no_service(settings: &Settings) -> Self {
-        let host = &settings.server.host;
-        let (cause, remedy) = match (&settings.forward.direction, &settings.forward.remote) {
+    pub fn no_service(server: &Server, forward: &Forward) -> Self {
+        let host = &server.host;
+        let (cause, remedy) = match (forward.direction, &forward.remote) {
             (Direction::Reverse, _) => (
-                format!("nothing listens at {} on this machine", settings.forward.local),
+                format!("nothing listens at {} on this machine", forward.local),
                 "start the service, or correct -lsock".to_owned(),
             ),
             (Direction::Forward, remote @ Remote::Port(port)) => (

@@ -15,7 +15,7 @@ use super::fault::Fault;
 use super::link::Link;
 use super::live::{ListenError, Live};
 use crate::backoff::{Backoff, Pace};
-use crate::config::Settings;
+use crate::config::{Forward, Settings};
 
 /// How long one session goes on asking when the reason is unclear: a new one sees a mended sshd_config.
 const UNCLEAR: Duration = Duration::from_secs(60);
@@ -35,6 +35,7 @@ pub(super) enum Listening {
 /// Asks the server to listen until it does, and tells why it does not yet.
 pub(super) async fn listen(
     settings: &Settings,
+    forward: &Forward,
     live: &Arc<Live>,
     end: &mut oneshot::Receiver<String>,
     reload: &mut watch::Receiver<u64>,
@@ -45,14 +46,14 @@ pub(super) async fn listen(
     let mut backoff = Backoff::default();
     loop {
         let asked = tokio::select! {
-            asked = live.listen(settings.connect_timeout) => asked,
+            asked = live.listen(&forward.remote, settings.connect_timeout) => asked,
             why = &mut *end => return Listening::Ended(why.unwrap_or_else(|_| "its task ended".into())),
             () = shutdown.cancelled() => return Listening::Stopped,
         };
         let Err(refused) = asked else { return Listening::Yes };
         let fault = match &refused {
             ListenError::Lost => return Listening::Ended("it did not answer a request to listen".into()),
-            refused => Fault::no_listener(&settings.server, &settings.forward.remote, refused),
+            refused => Fault::no_listener(&settings.server, &forward.remote, refused),
         };
         if refused == ListenError::Forbidden || (refused == ListenError::Unclear && began.elapsed() > UNCLEAR) {
             return Listening::No(fault);

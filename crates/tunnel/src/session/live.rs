@@ -1,8 +1,9 @@
 //! One established SSH session and the channels opened over it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use interlink_transport::mux::{self, Opener};
@@ -30,9 +31,8 @@ pub struct Live {
     pub peer: SocketAddr,
     /// When it came up.
     pub since: Timestamp,
-    remote: Remote,
-    /// Opens connections over the command, where one carries them.
-    opener: Option<Opener>,
+    /// What opens connections over a command that carries them.
+    openers: Mutex<HashMap<String, Opener>>,
     /// Index into [`LOOPBACKS`] of the name that was allowed last.
     loopback: AtomicU8,
     far_end: watch::Sender<FarEnd>,
@@ -102,23 +102,29 @@ impl Drop for Cut {
 }
 
 impl Live {
-    pub(super) fn new(
-        handle: Handle<Gatekeeper>,
-        peer: SocketAddr,
-        remote: Remote,
-        opener: Option<Opener>,
-        link: Cut,
-    ) -> Self {
+    pub(super) fn new(handle: Handle<Gatekeeper>, peer: SocketAddr, link: Cut) -> Self {
         Self {
             handle,
             peer,
             since: Timestamp::now(),
-            remote,
-            opener,
+            openers: Mutex::default(),
             loopback: AtomicU8::new(0),
             far_end: watch::Sender::new(FarEnd::Unknown),
             link,
         }
+    }
+
+    pub(super) fn handle(&self) -> &Handle<Gatekeeper> {
+        &self.handle
+    }
+
+    /// From here on `command` carries connections, opened by `opener`.
+    pub(super) fn carries(&self, command: &str, opener: Opener) {
+        self.openers.lock().unwrap_or_else(PoisonError::into_inner).insert(command.to_owned(), opener);
+    }
+
+    fn opener(&self, command: &str) -> Option<Opener> {
+        self.openers.lock().unwrap_or_else(PoisonError::into_inner).get(command).cloned()
     }
 
     /// Follows what is known of the far end.
@@ -127,12 +133,12 @@ impl Live {
         self.far_end.subscribe()
     }
 
-    /// Opens a way to the far end.
+    /// Opens a way to `remote`.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn open(self: &Arc<Self>, limit: Duration) -> Result<Conduit, OpenError> {
-        let result = self.open_uncounted(limit).await;
+    pub async fn open(self: &Arc<Self>, remote: &Remote, limit: Duration) -> Result<Conduit, OpenError> {
+        let result = self.open_uncounted(remote, limit).await;
         match &result {
             Ok(_) => self.note(FarEnd::Answers),
             Err(OpenError::Refused) => self.note(FarEnd::Refuses),
@@ -142,13 +148,13 @@ impl Live {
     }
 
     /// As [`Live::open`], but says nothing of the far end.
-    async fn open_uncounted(self: &Arc<Self>, limit: Duration) -> Result<Conduit, OpenError> {
+    async fn open_uncounted(self: &Arc<Self>, remote: &Remote, limit: Duration) -> Result<Conduit, OpenError> {
         // A task of its own: an open that is given up must still be answered with a close, or the server would hold
         // the connection to the service for ever.
         let (done, opened) = oneshot::channel();
-        let live = Arc::clone(self);
+        let (live, remote) = (Arc::clone(self), remote.clone());
         tokio::spawn(async move {
-            if let Err(Ok(unwanted)) = done.send(live.open_now().await) {
+            if let Err(Ok(unwanted)) = done.send(live.open_now(&remote).await) {
                 unwanted.close().await;
             }
         });
@@ -159,24 +165,23 @@ impl Live {
         }
     }
 
-    async fn open_now(&self) -> Result<Conduit, OpenError> {
-        if let Some(opener) = &self.opener {
-            return opener.open().await.map(Conduit::Mux).map_err(|err| match err {
-                mux::OpenError::Refused(why) => {
-                    tracing::debug!("the far end: {why}");
-                    OpenError::Refused
-                }
-                mux::OpenError::Lost => OpenError::Lost,
-            });
-        }
-        let port = match &self.remote {
+    async fn open_now(&self, remote: &Remote) -> Result<Conduit, OpenError> {
+        let port = match remote {
             Remote::Socket(path) => {
                 let opened = self.handle.channel_open_direct_streamlocal(path.clone()).await;
                 return opened.map(Conduit::Channel).map_err(|e| explain(&e));
             }
             Remote::Port(port) => u32::from(*port),
-            // Its opener comes with it.
-            Remote::Command(_) => return Err(OpenError::Lost),
+            Remote::Command(command) => {
+                let opener = self.opener(command).ok_or(OpenError::Lost)?;
+                return opener.open().await.map(Conduit::Mux).map_err(|err| match err {
+                    mux::OpenError::Refused(why) => {
+                        tracing::debug!("the far end: {why}");
+                        OpenError::Refused
+                    }
+                    mux::OpenError::Lost => OpenError::Lost,
+                });
+            }
         };
         let first = self.loopback.load(Ordering::Relaxed);
         for index in [first, 1 - first] {
@@ -209,19 +214,19 @@ impl Live {
         self.far_end.send_if_modified(|known| std::mem::replace(known, seen) != seen);
     }
 
-    /// Asks the server to listen on its end, for a tunnel in reverse.
+    /// Asks the server to listen on `remote`, for a tunnel in reverse.
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub async fn listen(self: &Arc<Self>, limit: Duration) -> Result<(), ListenError> {
-        match timeout(limit, self.ask_to_listen()).await {
+    pub async fn listen(self: &Arc<Self>, remote: &Remote, limit: Duration) -> Result<(), ListenError> {
+        match timeout(limit, self.ask_to_listen(remote)).await {
             Err(_) => return Err(ListenError::Lost),
             Ok(Ok(())) => return Ok(()),
             Ok(Err(russh::Error::RequestDenied)) => {}
             Ok(Err(_)) => return Err(ListenError::Lost),
         }
-        let dialled = self.open_uncounted(limit).await;
-        Err(match (dialled, &self.remote) {
+        let dialled = self.open_uncounted(remote, limit).await;
+        Err(match (dialled, remote) {
             (Ok(channel), _) => {
                 channel.close().await;
                 ListenError::Taken
@@ -233,8 +238,8 @@ impl Live {
         })
     }
 
-    async fn ask_to_listen(&self) -> Result<(), russh::Error> {
-        let port = match &self.remote {
+    async fn ask_to_listen(&self, remote: &Remote) -> Result<(), russh::Error> {
+        let port = match remote {
             Remote::Socket(path) => return self.handle.streamlocal_forward(path.clone()).await,
             Remote::Port(port) => u32::from(*port),
             Remote::Command(_) => return Err(russh::Error::RequestDenied),
@@ -251,9 +256,9 @@ impl Live {
     }
 
     /// Asks the server to listen no longer; connections that it has handed over go on.
-    pub async fn listen_no_longer(&self) {
+    pub async fn listen_no_longer(&self, remote: &Remote) {
         let ask = async {
-            match &self.remote {
+            match remote {
                 Remote::Socket(path) => {
                     let _ = self.handle.cancel_streamlocal_forward(path.clone()).await;
                 }

@@ -14,6 +14,7 @@
 //! | `connect`, `dial`, `gatekeeper` | one attempt: TCP, SSH, who the server is |
 //! | `listen` | in reverse: the server listens for us |
 //! | `exec` | one command at the server that carries all connections |
+//! | `ways` | what a session still needs before it carries a forward |
 //! | [`conduit`] | what carries one connection |
 //!
 //! [`keep_up`] never gives up: whatever a person must mend can be mended while it runs, because the key and host key
@@ -28,11 +29,12 @@ mod gatekeeper;
 pub mod link;
 mod listen;
 pub mod live;
-
 pub mod step;
+mod ways;
 
-pub(crate) use connect::connect;
+use connect::connect;
 pub use gatekeeper::Incoming;
+pub(crate) use ways::bring_up;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +46,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::{Backoff, Pace};
-use crate::config::{Direction, Settings};
+use crate::config::{Direction, Forward, Settings};
 use crate::credentials::Credentials;
 use fault::Fault;
 use link::Link;
@@ -60,6 +62,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// Keeps a session up until `shutdown`, then leaves the last one to whoever still uses it.
 pub async fn keep_up(
     settings: &Settings,
+    forward: &Forward,
     mut credentials: Credentials,
     link: &watch::Sender<Link>,
     incoming: Option<mpsc::Sender<Incoming>>,
@@ -71,7 +74,7 @@ pub async fn keep_up(
     loop {
         let attempt = async {
             credentials.refresh().await;
-            connect(settings, credentials.identity(), credentials.host_keys(), incoming.clone()).await
+            bring_up(settings, forward, &credentials, incoming.clone()).await
         };
         let connected = tokio::select! {
             connected = attempt => connected,
@@ -79,16 +82,17 @@ pub async fn keep_up(
         };
         let fault = match connected {
             Ok((live, mut end)) => {
-                let listening = match settings.forward.direction {
+                let listening = match forward.direction {
                     Direction::Forward => Listening::Yes,
-                    Direction::Reverse => listen(settings, &live, &mut end, &mut reload, link, shutdown).await,
+                    Direction::Reverse => listen(settings, forward, &live, &mut end, &mut reload, link, shutdown).await,
                 };
                 match listening {
                     Listening::Yes => {
                         down_since = None;
                         let began = Instant::now();
                         link.send_replace(Link::Up(Arc::clone(&live)));
-                        let ended = watch_over(settings, &live, end, &mut credentials, &mut reload, shutdown).await;
+                        let ended =
+                            watch_over(settings, forward, &live, end, &mut credentials, &mut reload, shutdown).await;
                         let Some(why) = ended else { return };
                         if began.elapsed() >= SETTLED {
                             backoff.reset();
@@ -126,6 +130,7 @@ pub async fn keep_up(
 /// Waits for the end of the session; `None` when the tunnel stops first.
 async fn watch_over(
     settings: &Settings,
+    forward: &Forward,
     live: &Arc<Live>,
     mut end: oneshot::Receiver<String>,
     credentials: &mut Credentials,
@@ -134,12 +139,12 @@ async fn watch_over(
 ) -> Option<String> {
     let far_end = live.far_end();
     // A forward's was asked when it came up.
-    let mut asked = settings.forward.direction == Direction::Forward;
+    let mut asked = forward.direction == Direction::Forward;
     loop {
         let ask_again = async {
             sleep(if asked { ASK_AGAIN } else { Duration::ZERO }).await;
             if !asked || *far_end.borrow() == FarEnd::Refuses {
-                probe(settings, live).await;
+                probe(settings, forward, live).await;
             }
         };
         tokio::select! {
@@ -152,14 +157,14 @@ async fn watch_over(
 }
 
 /// Asks whether the service behind the tunnel takes connections; the answer is noted in `live`.
-async fn probe(settings: &Settings, live: &Arc<Live>) {
-    match settings.forward.direction {
+async fn probe(settings: &Settings, forward: &Forward, live: &Arc<Live>) {
+    match forward.direction {
         Direction::Forward => {
-            if let Ok(probe) = live.open(settings.connect_timeout).await {
+            if let Ok(probe) = live.open(&forward.remote, settings.connect_timeout).await {
                 probe.close().await;
             }
         }
-        Direction::Reverse => match timeout(settings.connect_timeout, Stream::connect(&settings.forward.local)).await {
+        Direction::Reverse => match timeout(settings.connect_timeout, Stream::connect(&forward.local)).await {
             Ok(Ok(_)) => live.note(FarEnd::Answers),
             Ok(Err(_)) => live.note(FarEnd::Refuses),
             Err(_) => {}
