@@ -63,6 +63,8 @@ pub struct Facts {
     pub looked: Option<Instant>,
     /// The supervisor's latest report.
     pub report: Option<Report>,
+    /// Why its newest report can't be read, as it was last warned about.
+    pub unreadable: Option<String>,
     /// How the job ended, where the supervisor did not say it.
     pub verdict: Option<Verdict>,
     /// Whether the scheduler is known to have had the job, alive, in this life of ours.

@@ -84,11 +84,17 @@ impl Plugin {
         for (uid, events) in newest {
             if let Some(pod) = self.table.get(&uid) {
                 match Report::load(pod.dir.path()) {
-                    Ok(Some(report)) => reports.push((pod, report)),
+                    Ok(Some(report)) => {
+                        pod.facts().unreadable = None;
+                        reports.push((pod, report));
+                    }
                     Ok(None) => {}
                     Err(error) => {
-                        // Tried again at the next look.
-                        tracing::warn!(uid = %uid, err = %error, "a report can't be read");
+                        // Tried again at every look, which comes twice a second; said once.
+                        let why = error.to_string();
+                        if pod.facts().unreadable.replace(why.clone()).as_ref() != Some(&why) {
+                            tracing::warn!(uid = %uid, err = why, "a report can't be read; trying again");
+                        }
                         continue;
                     }
                 }
