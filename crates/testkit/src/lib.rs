@@ -8,6 +8,7 @@
 //! | [`kubernetes`] | etcd, kube-apiserver, kube-controller-manager, kube-scheduler; `kubectl`; Nodes that stay Ready |
 //! | [`slurm`] | munged, slurmctld, any number of slurmd |
 //! | [`sshd`] | OpenSSH's server with keys and configuration of the test's choice |
+//! | [`network`] | two network namespaces and a link between them that can be slow, cut or forgetful |
 //! | [`systemd`] | a systemd that is PID 1 of its own namespaces, with the units of the test |
 //! | [`process`] | any other program, above all the ones under test |
 //! | [`binaries`] | where the programs under test are |
@@ -26,6 +27,7 @@
 pub mod binaries;
 pub mod dirs;
 pub mod kubernetes;
+pub mod network;
 pub mod ports;
 pub mod process;
 pub mod slurm;

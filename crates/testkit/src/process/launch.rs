@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::{Daemon, warden};
+use crate::network::Namespace;
 
 /// A program with all that is needed to start it, any number of times.
 #[derive(Debug, Clone)]
@@ -18,6 +19,7 @@ pub struct Launch {
     clean_env: bool,
     cwd: Option<PathBuf>,
     user: Option<String>,
+    namespace: Option<Namespace>,
     log: PathBuf,
     pub(super) patience: Duration,
 }
@@ -32,6 +34,7 @@ impl Launch {
             clean_env: false,
             cwd: None,
             user: None,
+            namespace: None,
             log: log.into(),
             patience: Duration::from_secs(2),
         }
@@ -79,6 +82,13 @@ impl Launch {
         self
     }
 
+    /// Starts it in that network.
+    #[must_use]
+    pub fn namespace(mut self, namespace: Namespace) -> Self {
+        self.namespace = Some(namespace);
+        self
+    }
+
     /// How long a drop waits after SIGTERM before it sends SIGKILL; two seconds unless said otherwise.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
@@ -108,17 +118,18 @@ impl Launch {
             .append(true)
             .open(&self.log)
             .unwrap_or_else(|error| panic!("the log {} cannot be opened: {error}", self.log.display()));
-        let mut command = match &self.user {
-            None => Command::new(&self.program),
-            Some(user) => {
-                // it execs, so the process keeps its number
-                let mut command = Command::new("setpriv");
-                command.args(["--reuid", user, "--regid", user, "--init-groups", "--"]);
-                command.arg(&self.program);
-                command
-            }
-        };
-        command.args(&self.args).stdin(Stdio::null());
+        // each execs the next, so the process keeps its number
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(namespace) = &self.namespace {
+            words.extend(["nsenter".into(), format!("--net={}", namespace.path().display()).into(), "--".into()]);
+        }
+        if let Some(user) = &self.user {
+            words.extend(["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"].map(OsString::from));
+        }
+        words.push(self.program.clone().into());
+        words.extend(self.args.iter().cloned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).stdin(Stdio::null());
         if self.clean_env {
             command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         }

@@ -1,6 +1,7 @@
 //! sshd_config.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use super::KeyType;
@@ -25,12 +26,12 @@ LogLevel DEBUG1
 
 /// The text of sshd_config. sshd keeps the first value it reads, so the test's own lines come first; but what begins
 /// with a `Match` line comes last, as nothing global can follow it.
-pub(super) fn sshd_config(dir: &Path, port: u16, host_keys: &[KeyType], lines: &[String]) -> String {
+pub(super) fn sshd_config(dir: &Path, address: Ipv4Addr, port: u16, host_keys: &[KeyType], lines: &[String]) -> String {
     let is_match = |line: &&String| line.trim_start().to_ascii_lowercase().starts_with("match ");
     let end = lines.iter().position(|line| is_match(&line)).unwrap_or(lines.len());
     let (global, blocks) = lines.split_at(end);
     let dir = dir.display();
-    let mut config = format!("Port {port}\nListenAddress 127.0.0.1\nPidFile {dir}/sshd.pid\n");
+    let mut config = format!("Port {port}\nListenAddress {address}\nPidFile {dir}/sshd.pid\n");
     for kind in host_keys {
         let _ = writeln!(config, "HostKey {dir}/host_{}", kind.name());
     }
@@ -52,7 +53,7 @@ mod tests {
     #[test]
     fn lines_of_the_test_win_and_match_blocks_come_last() {
         let lines = ["AllowTcpForwarding no", "Match User x", "  ForceCommand /bin/false"].map(String::from);
-        let config = sshd_config(Path::new("/d"), 22, &[KeyType::Ed25519], &lines);
+        let config = sshd_config(Path::new("/d"), Ipv4Addr::LOCALHOST, 22, &[KeyType::Ed25519], &lines);
         let at = |text: &str| config.find(text).unwrap_or_else(|| panic!("{text} in {config}"));
         assert!(at("AllowTcpForwarding no") < at("StrictModes"));
         assert!(at("UseDNS") < at("Match User x"));

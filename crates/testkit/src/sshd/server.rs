@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use super::config::sshd_config;
 use super::{KeyPair, KeyType};
 use crate::dirs::TestDir;
+use crate::network::Namespace;
 use crate::ports::free_port;
 use crate::process::{Daemon, Launch, Signal, leftovers};
 use crate::users::{User, is_root};
@@ -26,11 +26,18 @@ pub struct Options {
     pub lines: Vec<String>,
     /// The host keys it has.
     pub host_keys: Vec<KeyType>,
+    /// The network that it is in, and its address there; this machine's loopback unless said otherwise.
+    pub namespace: Option<(Namespace, Ipv4Addr)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { user: None, lines: Vec::new(), host_keys: vec![KeyType::Ed25519, KeyType::Ecdsa, KeyType::Rsa] }
+        Self {
+            user: None,
+            lines: Vec::new(),
+            host_keys: vec![KeyType::Ed25519, KeyType::Ecdsa, KeyType::Rsa],
+            namespace: None,
+        }
     }
 }
 
@@ -39,6 +46,7 @@ impl Default for Options {
 pub struct Sshd {
     daemon: Daemon,
     port: u16,
+    namespace: Option<(Namespace, Ipv4Addr)>,
     host_keys: Vec<KeyPair>,
     dir: TestDir,
 }
@@ -53,7 +61,8 @@ impl Sshd {
         assert!(program.exists(), "sshd is missing: run scripts/setup once as root");
         let dir = TestDir::new();
         let port = free_port();
-        let config = sshd_config(dir.path(), port, &options.host_keys, &options.lines);
+        let address = options.namespace.as_ref().map_or(Ipv4Addr::LOCALHOST, |(_, address)| *address);
+        let config = sshd_config(dir.path(), address, port, &options.host_keys, &options.lines);
         let config = dir.write("sshd_config", config);
         let host_keys: Vec<KeyPair> = options
             .host_keys
@@ -65,6 +74,9 @@ impl Sshd {
             .arg(dir.join("sshd.log"))
             .arg("-f")
             .arg(&config);
+        if let Some((namespace, _)) = &options.namespace {
+            launch = launch.namespace(namespace.clone());
+        }
         match &options.user {
             Some(user) => {
                 // it opens its log by itself
@@ -78,7 +90,7 @@ impl Sshd {
             None if is_root() => fs::create_dir_all("/run/sshd").expect("root may do that"),
             None => {}
         }
-        let sshd = Self { daemon: launch.start(), port, host_keys, dir };
+        let sshd = Self { daemon: launch.start(), port, namespace: options.namespace, host_keys, dir };
         sshd.ready().await;
         sshd
     }
@@ -91,12 +103,21 @@ impl Sshd {
         wait::until("sshd to accept connections", Duration::from_secs(20), async || {
             self.daemon.assert_running();
             // without a byte sent, which it would log as a protocol error
-            TcpStream::connect(("127.0.0.1", self.port)).await.map_err(|error| error.to_string())
+            let dial = || TcpStream::connect_timeout(&(self.address(), self.port).into(), Duration::from_secs(1));
+            match &self.namespace {
+                Some((namespace, _)) => namespace.within(dial),
+                None => dial(),
+            }
         })
         .await;
     }
 
-    /// Its port on 127.0.0.1.
+    /// Where it listens: 127.0.0.1, but for one in a network of its own.
+    pub fn address(&self) -> Ipv4Addr {
+        self.namespace.as_ref().map_or(Ipv4Addr::LOCALHOST, |(_, address)| *address)
+    }
+
+    /// Its port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -159,10 +180,12 @@ impl Sshd {
         &self.host_keys
     }
 
-    /// The known_hosts lines for it, one per host key, by the names 127.0.0.1 and localhost.
+    /// The known_hosts lines for it, one per host key, by the names 127.0.0.1 and localhost, and its address
+    /// where that is another one.
     pub fn known_hosts(&self) -> String {
         let port = self.port;
-        let line = |key: &KeyPair| format!("[127.0.0.1]:{port},[localhost]:{port} {}\n", key.public());
+        let other = self.namespace.as_ref().map(|(_, address)| format!("[{address}]:{port},")).unwrap_or_default();
+        let line = |key: &KeyPair| format!("{other}[127.0.0.1]:{port},[localhost]:{port} {}\n", key.public());
         self.host_keys.iter().map(line).collect()
     }
 
@@ -171,7 +194,11 @@ impl Sshd {
     /// # Panics
     /// When `ss` is missing.
     pub fn sessions(&self) -> BTreeSet<u32> {
-        let output = Command::new("ss")
+        let mut command = match &self.namespace {
+            Some((namespace, _)) => namespace.command("ss"),
+            None => Command::new("ss"),
+        };
+        let output = command
             .args(["-Htnp", &format!("sport = :{}", self.port)])
             .output()
             .expect("ss is missing: run scripts/setup once as root");
