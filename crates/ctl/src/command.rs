@@ -59,7 +59,7 @@ struct DemoArgs {
 /// Parts of the demo that run as processes of their own
 #[derive(Debug, Subcommand)]
 enum Internal {
-    Warden { dir: PathBuf },
+    Warden,
     Namespaces,
     Sshd { port: u16, host_key: PathBuf, allowed: PathBuf, socket: PathBuf },
 }
@@ -189,7 +189,7 @@ async fn execute(command: Command) -> Result<u8, Failure> {
         Command::Internal(Internal::Namespaces) => {
             Err(Failure::usage("internal namespaces needs a process without threads"))
         }
-        Command::Internal(Internal::Warden { dir }) => demo::warden::watch(&dir).await.map(|()| 0),
+        Command::Internal(Internal::Warden) => demo::warden::watch().await.map(|()| 0),
         Command::Internal(Internal::Sshd { port, host_key, allowed, socket }) => {
             demo::own_sshd::serve(port, &host_key, &allowed, socket).await.map(|()| 0)
         }

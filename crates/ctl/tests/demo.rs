@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // the helpers below are test code as well
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -44,7 +45,7 @@ impl Installed {
             }
         };
         if !matches!(user, As::Me) {
-            command.env("HOME", self.dir.path()).env_remove("XDG_RUNTIME_DIR");
+            command.env("HOME", "/").env_remove("XDG_RUNTIME_DIR");
         }
         command.env_remove("KUBECONFIG").current_dir("/").stdin(Stdio::null());
         command
@@ -110,15 +111,58 @@ fn until(mut command: Command, part: &str) -> (Child, String, impl Read) {
 }
 
 #[test]
-fn however_the_demo_dies_nothing_is_left() {
+fn however_and_whenever_the_demo_dies_nothing_is_left() {
     let installed = Installed::new();
-    for (signal, code) in [("-KILL", None), ("-INT", Some(130)), ("-TERM", Some(143))] {
+    let kill = [("-KILL", None)];
+    let moments = ["interlink demo in", "✓ interlink-plugin", "✓ sshd", "✓ interlink ", "Running"];
+    let ends = moments.into_iter().flat_map(|moment| kill.map(|(signal, code)| (moment, signal, code)));
+    for (moment, signal, code) in ends.chain([("Running", "-INT", Some(130)), ("✓ sshd", "-TERM", Some(143))]) {
         let mut command = installed.ctl(&As::Me);
         command.arg("demo");
-        let (mut child, out, _open) = until(command, "Running");
+        let (mut child, out, _open) = until(command, moment);
         assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
         assert_eq!(child.wait().unwrap().code(), code);
         assert_nothing_is_left(&place(&out));
+    }
+}
+
+/// The directory of the demo that one of these processes belongs to, once `program` runs in it.
+fn place_of(pids: &BTreeSet<u32>, program: &str) -> Option<PathBuf> {
+    let read = |pid: &u32, file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    pids.iter().find(|pid| read(pid, "comm").trim() == program)?;
+    let marks = pids.iter().map(|pid| read(pid, "environ"));
+    marks.into_iter().find_map(|environ| {
+        environ.split('\0').find_map(|variable| variable.strip_prefix("INTERLINK_DEMO=")).map(PathBuf::from)
+    })
+}
+
+#[test]
+fn when_the_process_of_a_test_is_killed_nothing_of_its_demo_is_left() {
+    for program in ["sshd", "virtual-kubelet"] {
+        let mut test = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_demo_ends_well_for_everybody_and_leaves_nothing"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let started = Instant::now();
+        let (pids, place) = loop {
+            let pids = leftovers::with_descendants(vec![test.id()]);
+            if let Some(place) = place_of(&pids, program) {
+                break (pids, place);
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "no {program}");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        test.kill().unwrap();
+        test.wait().unwrap();
+        assert_nothing_is_left(&place);
+        let title = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let ours = |pid: &&u32| title(pid).contains(&place.display().to_string()) || title(pid).contains("warden");
+        while let Some(pid) = pids.iter().find(ours) {
+            assert!(started.elapsed() < Duration::from_secs(120), "{pid}: {}", title(pid));
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 

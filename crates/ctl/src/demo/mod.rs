@@ -53,8 +53,7 @@ const DELETE_PATIENCE: Duration = Duration::from_secs(20);
 pub async fn demo(keep: bool) -> Result<u8, Failure> {
     let mut interrupts = Interrupts::install().map_err(|e| Failure::failed(format!("can't handle signals: {e}")))?;
     let screen = Screen::default();
-    let place = Place::make()?;
-    let warden = Warden::start(&place)?;
+    let (warden, place) = Warden::start().await?;
     screen.line(&format!("interlink demo in {}", place.path().display()));
     let shown = tokio::select! {
         shown = show(&place, &screen) => shown.map(|()| 0),

@@ -1,8 +1,8 @@
 //! Everything that a demo has started, wherever it went: programs, sshd's sessions, detached supervisors of pods.
 //!
 //! A process belongs to a demo if it was [`note`]d in the demo's directory, if its environment names that directory in
-//! [`MARK`] (sshd writes over its own), if its program file lies there (the plugin's copy, which supervisors run), or if
-//! it descends from such a process. So a demo can be ended whoever started it, also after its own program was killed.
+//! [`MARK`] or, as sshd writes over that, its title names its configuration there, if its program file lies there (the
+//! plugin's copy, which supervisors run), or if it descends from such a process. So a demo can be ended whoever started it, also after its own program was killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
@@ -135,14 +135,32 @@ fn belongs(pid: i32, dir: &Path) -> bool {
         return true;
     }
     let mark = format!("{MARK}={}", dir.display());
-    std::fs::read(format!("/proc/{pid}/environ"))
-        .is_ok_and(|environ| environ.split(|b| *b == 0).any(|variable| variable == mark.as_bytes()))
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    if environ.split(|b| *b == 0).any(|variable| variable == mark.as_bytes()) {
+        return true;
+    }
+    let title = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    is_sshd_of(&String::from_utf8_lossy(&title), dir)
+}
+
+/// `sshd: /usr/sbin/sshd -D -e -f CONFIGURATION [listener] …`
+fn is_sshd_of(title: &str, dir: &Path) -> bool {
+    title.strip_prefix("sshd: ").is_some_and(|title| title.contains(&format!(" -f {}/", dir.display())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::process::Command;
+
+    #[test]
+    fn sshd_is_known_by_its_title_and_who_reads_its_files_is_not() {
+        let dir = Path::new("/tmp/interlink-demo-1");
+        let known = |title| is_sshd_of(title, dir);
+        assert!(known("sshd: /usr/sbin/sshd -D -e -f /tmp/interlink-demo-1/login/sshd_config [listener] 0 of 10-100"));
+        assert!(!known("sshd: /usr/sbin/sshd -D -e -f /tmp/interlink-demo-12/login/sshd_config [listener] 0 of 10"));
+        assert!(!known("tail\0-f\0/tmp/interlink-demo-1/log/sshd.log"));
+    }
 
     #[tokio::test]
     async fn a_noted_process_is_known_without_its_mark_and_a_later_one_with_its_number_is_not() {
