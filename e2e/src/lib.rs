@@ -10,7 +10,9 @@
 //! - [`node`]: the control plane and the virtual kubelet.
 //! - [`deployed`]: all four as systemd units, as `deploy/` has them, on one machine.
 //! - [`pods`]: manifests, and what `kubectl` says about them.
+//! - [`book`]: the book in `docs/`, whose commands are executed and whose tables are compared with the code.
 
+pub mod book;
 pub mod deployed;
 pub mod link;
 pub mod node;
