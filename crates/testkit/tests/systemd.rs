@@ -47,6 +47,24 @@ async fn what_is_written_inside_stays_inside_and_binds_are_shared() {
 }
 
 #[tokio::test]
+async fn its_disk_and_what_is_enabled_outlive_a_reboot_and_a_power_cut() {
+    let text = "[Service]\nExecStart=/bin/sleep 1000\nExecStop=/bin/sh -c 'echo stopped >> /opt/stops'\n[Install]\nWantedBy=multi-user.target\n";
+    let mut machine = Machine::start(Options { units: vec![Unit::new("x.service", text)], ..Options::default() }).await;
+    machine.systemctl(["enable", "--now", "x"]).await;
+    machine.write("/opt/file", "kept", 0o600);
+    machine.write("/run/file", "not kept", 0o600);
+
+    machine.reboot().await;
+    machine.shows("x", "SubState", "running", SOON).await;
+    assert_eq!(machine.run(["cat", "/opt/file", "/opt/stops"]).await, "keptstopped\n");
+    assert!(!machine.path("/run/file").exists());
+
+    machine.power_cut().await;
+    machine.shows("x", "SubState", "running", SOON).await;
+    assert_eq!(machine.run(["cat", "/opt/stops"]).await, "stopped\n", "nobody stopped it a second time");
+}
+
+#[tokio::test]
 async fn nothing_of_it_is_left_when_it_is_dropped() {
     let text = "[Service]\nExecStart=/bin/sleep 1000\n";
     let machine = Machine::start(Options { units: vec![Unit::new("x.service", text)], ..Options::default() }).await;

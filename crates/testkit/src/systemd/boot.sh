@@ -1,9 +1,7 @@
-# $1: the test's directory for this machine. The namespaces are its own already; ends by becoming systemd.
+# $1: the test's directory for this machine, with a disk that outlives it. The namespaces are its own already; ends by
+# becoming systemd.
 set -eu
-dir=$1 work=$1/overlay
-mkdir -p "$work"
-mount -t tmpfs -o size=2g tmpfs "$work"
-mkdir "$work/upper" "$work/work" "$work/root"
+dir=$1 work=$1/disk
 mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$work/root"
 root=$work/root
 mount -t proc proc "$root/proc"
@@ -31,11 +29,14 @@ while IFS=$(printf '\t') read -r from to; do
   mkdir -p "$root$to"
   mount --bind "$from" "$root$to"
 done < "$dir/binds"
-# what packages have enabled on this machine stays out
-rm -rf "$root/etc/systemd/system"
-mkdir -p "$root/etc/systemd/system"
-cp -a "$dir/units/." "$root/etc/systemd/system/"
-: > "$root/etc/machine-id"
+if [ ! -e "$work/booted" ]; then
+  # what packages have enabled on this machine stays out
+  rm -rf "$root/etc/systemd/system"
+  mkdir -p "$root/etc/systemd/system"
+  cp -a "$dir/units/." "$root/etc/systemd/system/"
+  : > "$root/etc/machine-id"
+  touch "$work/booted"
+fi
 hostname interlink-test
 [ ! -e "$dir/private-network" ] || ip link set lo up
 cd "$root"

@@ -55,6 +55,9 @@ pub struct Machine {
     /// Dies with its child, and the other way round.
     unshare: Daemon,
     cgroup: Cgroup,
+    /// Holds the mount namespace with the machine's disk, which outlives a boot.
+    disk: Daemon,
+    private_network: bool,
     dir: TestDir,
 }
 
@@ -74,41 +77,61 @@ impl Machine {
         }
         let binds = options.binds.iter().map(|(from, to)| format!("{}\t{}\n", from.display(), to.display()));
         dir.write("binds", binds.collect::<String>());
+        dir.write("boot.sh", include_str!("boot.sh"));
         if options.private_network {
             dir.write("private-network", "");
         }
-        let script = dir.write("boot.sh", include_str!("boot.sh"));
+        let disk = disk(&dir).await;
         let cgroup = Cgroup::new();
+        let (unshare, init) = boot(&dir, &disk, &cgroup, options.private_network).await;
+        let machine = Self { init, unshare, cgroup, disk, private_network: options.private_network, dir };
+        machine.is_up().await;
+        machine
+    }
 
-        // a process enters the control group before its cgroup namespace begins there
-        let mut launch = Launch::new("/bin/sh", dir.join("boot.log"))
-            .args(["-c", "echo $$ > \"$1/cgroup.procs\"; shift; exec \"$@\"", "sh"])
-            .arg(cgroup.path())
-            .args(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--cgroup"])
-            .args(["--propagation", "private"]);
-        if options.private_network {
-            launch = launch.arg("--net");
-        }
-        let unshare = launch.arg("/bin/sh").arg(script).arg(dir.path()).patience(Duration::ZERO).start();
-        let init = wait::until("the first process of the machine", BOOT, async || {
-            unshare.assert_running();
-            child_of(unshare.pid()).ok_or("none")
+    /// `systemctl reboot`: everything is stopped in order, and what is on the disk and enabled comes up again.
+    ///
+    /// # Panics
+    /// When it does not go down or come up in time.
+    pub async fn reboot(&mut self) {
+        // it may be gone before it has answered
+        self.output(["systemctl", "reboot"]).await;
+        wait::until("the machine to go down", BOOT, async || {
+            if Path::new("/proc").join(self.init.to_string()).exists() { Err("it is up") } else { Ok(()) }
         })
         .await;
-        let machine = Self { init, unshare, cgroup, dir };
+        self.boot_again().await;
+    }
+
+    /// As if its power had failed for a moment: nothing is stopped in order.
+    ///
+    /// # Panics
+    /// When it does not come up in time.
+    pub async fn power_cut(&mut self) {
+        let _ = kill(Pid::from_raw(self.init), nix::sys::signal::Signal::SIGKILL);
+        self.boot_again().await;
+    }
+
+    async fn boot_again(&mut self) {
+        self.unshare.kill9();
+        self.cgroup = Cgroup::new();
+        (self.unshare, self.init) = boot(&self.dir, &self.disk, &self.cgroup, self.private_network).await;
+        self.is_up().await;
+    }
+
+    async fn is_up(&self) {
         wait::until("systemd to be up", BOOT, async || {
-            machine.unshare.assert_running();
+            self.unshare.assert_running();
             // before it has become PID 1 there is nobody to ask
-            let state = machine.output(["systemctl", "is-system-running"]).await;
+            let state = self.output(["systemctl", "is-system-running"]).await;
             match text(&state.stdout).trim() {
                 "running" | "degraded" => Ok(()),
-                other => Err(format!("{other:?}; {}", machine.unshare.log_tail(10))),
+                other => Err(format!("{other:?}; {}", self.unshare.log_tail(10))),
             }
         })
         .await;
         // until here to the boot's own log, where it can be read if nothing else works
-        machine.systemctl(["log-target", "journal"]).await;
-        machine
+        self.systemctl(["log-target", "journal"]).await;
     }
 
     /// Where a file of the machine is, seen from the test: absolute paths only.
@@ -211,6 +234,44 @@ impl Drop for Machine {
         let _ = kill(Pid::from_raw(self.init), nix::sys::signal::Signal::SIGKILL);
         self.unshare.kill9();
     }
+}
+
+/// The machine's disk: memory, in a mount namespace that ends with the process that holds it.
+async fn disk(dir: &TestDir) -> Daemon {
+    let at = dir.folder("disk");
+    let script =
+        "mount -t tmpfs -o size=2g tmpfs \"$1\" && mkdir \"$1/upper\" \"$1/work\" \"$1/root\" && exec sleep infinity";
+    let launch = Launch::new("unshare", dir.join("disk.log")).args(["--mount", "--propagation", "private"]);
+    let holder = launch.args(["/bin/sh", "-c", script, "sh"]).arg(&at).patience(Duration::ZERO).start();
+    let seen = PathBuf::from(format!("/proc/{}/root", holder.pid())).join(at.strip_prefix("/").unwrap_or(&at));
+    wait::until("the machine's disk", BOOT, async || {
+        holder.assert_running();
+        if seen.join("root").exists() { Ok(()) } else { Err("not mounted") }
+    })
+    .await;
+    holder
+}
+
+/// The process that ends with the machine, and the machine's first.
+async fn boot(dir: &TestDir, disk: &Daemon, cgroup: &Cgroup, private_network: bool) -> (Daemon, i32) {
+    // a process enters the control group before its cgroup namespace begins there
+    let mut launch = Launch::new("/bin/sh", dir.join("boot.log"))
+        .args(["-c", "echo $$ > \"$1/cgroup.procs\"; shift; exec \"$@\"", "sh"])
+        .arg(cgroup.path())
+        .args(["nsenter", "-t", &disk.pid().to_string(), "-m", "--"])
+        .args(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--cgroup"])
+        .args(["--propagation", "private"]);
+    if private_network {
+        launch = launch.arg("--net");
+    }
+    let launch = launch.arg("/bin/sh").arg(dir.join("boot.sh")).arg(dir.path());
+    let unshare = launch.patience(Duration::ZERO).start();
+    let init = wait::until("the first process of the machine", BOOT, async || {
+        unshare.assert_running();
+        child_of(unshare.pid()).ok_or("none")
+    })
+    .await;
+    (unshare, init)
 }
 
 fn child_of(pid: u32) -> Option<i32> {
