@@ -15,13 +15,21 @@ use crate::exit::USAGE;
 pub fn parse<T: CommandFactory + FromArgMatches>() -> T {
     match try_parse(std::env::args_os()) {
         Ok(args) => args,
-        Err(Stop::Print(text)) => {
+        Err(stopped) => std::process::exit(tell(T::command().get_name(), &stopped).into()),
+    }
+}
+
+/// Says on behalf of `program` what [`parse`] would say, and gives the exit code.
+#[must_use]
+pub fn tell(program: &str, stop: &Stop) -> u8 {
+    match stop {
+        Stop::Print(text) => {
             print!("{text}");
-            std::process::exit(0)
+            0
         }
-        Err(Stop::Mistake(sentence)) => {
-            eprintln!("{}: {sentence}", T::command().get_name());
-            std::process::exit(USAGE.into())
+        Stop::Mistake(sentence) => {
+            eprintln!("{program}: {sentence}");
+            USAGE
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use interlink_daemon::logs::{self, Level};
-use interlink_daemon::{Failure, exit, flags};
-use interlink_tunnel::config::flags::{Environment, Flags};
+use interlink_daemon::{exit, flags};
+use interlink_tunnel::config::{Origin, Stop};
 
 fn main() -> ExitCode {
-    let settings = match flags::parse::<Flags>().settings(&Environment::of_process()) {
+    let settings = match Origin::of_process().read() {
         Ok(settings) => settings,
-        Err(sentence) => return exit::report("ssh-tunnel", &Failure::usage(sentence)),
+        Err(Stop::Flags(stop)) => return flags::tell("ssh-tunnel", &stop).into(),
+        Err(Stop::Failure(failure)) => return exit::report("ssh-tunnel", &failure),
     };
     logs::init("tunnel", Level::from_keys(settings.verbose, false));
     interlink_daemon::run_on_one_thread("ssh-tunnel", interlink_tunnel::run(settings))

@@ -38,6 +38,9 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     if !settings.ignored.is_empty() {
         tracing::warn!("{} without effect: this program has no profiler to start", settings.ignored.join(", "));
     }
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
     allow_many_descriptors();
     let credentials = Credentials::load(&settings)?;
     if settings.check {

@@ -16,6 +16,9 @@ use crate::hostkeys::Source;
 #[derive(Debug, Default, Parser)]
 #[command(name = "ssh-tunnel", version)]
 pub struct Flags {
+    /// YAML file with several forwards, and with flags by their names; the command line wins
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<String>,
     /// SSH server as host:port (port 22 if left out)
     #[arg(long, value_name = "HOST:PORT")]
     addr: Option<String>,
@@ -52,6 +55,15 @@ pub struct Flags {
     /// How long a new local connection waits while the tunnel is down
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     wait: String,
+    /// SSH connections to the server that share the load, 1 to 16
+    #[arg(long, value_name = "N", default_value = "1")]
+    connections: String,
+    /// Path of a Unix socket or port of the loopback interface where Prometheus finds metrics
+    #[arg(long, value_name = "PATH|HOST:PORT")]
+    metrics: Option<String>,
+    /// File for the log instead of stderr; opened again on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    logfile: Option<String>,
     /// Path of the socket that serves the tunnel's state
     #[arg(long, value_name = "PATH")]
     state: Option<String>,
@@ -102,17 +114,27 @@ impl Environment {
 }
 
 impl Flags {
-    /// Checks the flags together.
+    /// Checks the flags together; `listed` are the forwards of a file.
     ///
     /// # Errors
     /// One sentence for the person who typed them.
-    pub fn settings(self, env: &Environment) -> Result<Settings, String> {
+    pub fn settings(self, env: &Environment, listed: Vec<Forward>) -> Result<Settings, String> {
         let server = parse_server(&required(self.addr, "addr", "login.example.org:22")?)?;
         let user = required(self.user, "user", "alice")?;
         let key_file = required(self.keyfile, "keyfile", "~/.ssh/tunnel_key")?;
-        let local = required(self.lsock, "lsock", "/run/interlink/plugin.sock")?;
-        let direction = if self.reverse { Direction::Reverse } else { Direction::Forward };
-        let remote = far_end(present(self.rport), present(self.rsock), present(self.rexec), direction)?;
+        let single = [&self.lsock, &self.rport, &self.rsock, &self.rexec].iter().any(|flag| flag.is_some());
+        let forwards = if listed.is_empty() {
+            let local = required(self.lsock, "lsock", "/run/interlink/plugin.sock")?;
+            let direction = if self.reverse { Direction::Reverse } else { Direction::Forward };
+            let remote = far_end(present(self.rport), present(self.rsock), present(self.rexec), direction)?;
+            vec![Forward { name: ONLY.into(), direction, local: parse_local(&local, direction)?, remote }]
+        } else if single || self.reverse {
+            return Err("-lsock, -rport, -rsock, -rexec and -reverse describe one forward, but the file of -config has a list of \
+                 them: write it there, under forwards, as one more"
+                .into());
+        } else {
+            listed
+        };
         let host_keys = match present(self.hostkeyfile) {
             Some(path) => Source::File(expand_tilde(&path)),
             None => Source::Records(records(env)?),
@@ -133,19 +155,23 @@ impl Flags {
             key_file: expand_tilde(&key_file),
             passphrase_file: present(self.passphrasefile).map(|p| expand_tilde(&p)),
             host_keys,
-            forwards: vec![Forward { name: ONLY.into(), direction, local: parse_local(&local, direction)?, remote }],
+            forwards,
+            connections: parse_connections(&self.connections)?,
+            metrics: present(self.metrics).map(|at| parse_metrics(&at)).transpose()?,
+            log_file: present(self.logfile).map(|p| expand_tilde(&p)),
             connect_timeout: parse_duration("-connect-timeout", &self.connect_timeout)?,
             wait: parse_duration("-wait", &self.wait)?,
             state_socket: present(self.state).map(|p| expand_tilde(&p)),
             check: self.check,
             verbose: self.verbose,
             ignored,
+            warnings: Vec::new(),
         })
     }
 }
 
 /// The one of the three that was given.
-fn far_end(
+pub(super) fn far_end(
     port: Option<String>,
     socket: Option<String>,
     command: Option<String>,
@@ -171,7 +197,7 @@ fn far_end(
 }
 
 /// An empty value is what an unset shell variable leaves.
-fn present(value: Option<String>) -> Option<String> {
+pub(super) fn present(value: Option<String>) -> Option<String> {
     value.map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
 }
 
@@ -239,7 +265,7 @@ fn parse_port(what: &str, text: &str) -> Result<u16, String> {
 }
 
 /// `host:port` is TCP; whatever holds a slash, or ends in no number, is a path.
-fn parse_local(text: &str, direction: Direction) -> Result<Endpoint, String> {
+pub(super) fn parse_local(text: &str, direction: Direction) -> Result<Endpoint, String> {
     let path = text.strip_prefix("unix://").unwrap_or(text);
     let tcp = match path.rsplit_once(':') {
         Some((host, port)) if !path.contains('/') && port.bytes().all(|b| b.is_ascii_digit()) => Some((host, port)),
@@ -261,6 +287,23 @@ fn parse_local(text: &str, direction: Direction) -> Result<Endpoint, String> {
         ));
     }
     Ok(Endpoint::Tcp { host: bare.to_owned(), port: parse_port("the port of -lsock", port)? })
+}
+
+fn parse_connections(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(number) if (1..=16).contains(&number) => Ok(number),
+        _ => Err(format!("-connections is {text:?}: a number from 1 to 16 is expected")),
+    }
+}
+
+/// As the near end of a forward, so that nobody beyond this machine can ask.
+fn parse_metrics(text: &str) -> Result<Endpoint, String> {
+    parse_local(text, Direction::Forward).map_err(|why| match why.contains("to the network") {
+        true => {
+            format!("-metrics {text} would offer the metrics to the network: bind localhost:PORT, or a Unix socket")
+        }
+        false => why.replace("-lsock", "-metrics"),
+    })
 }
 
 /// Durations as Go writes them (`1m30s`, `500ms`); a bare number is seconds.
@@ -323,7 +366,9 @@ mod tests {
         }
         let words = args.into_iter().map(|(f, v)| format!("{f}={v}"));
         let args = std::iter::once("ssh-tunnel".to_owned()).chain(words).map(Into::into);
-        interlink_daemon::flags::try_parse::<Flags>(args).map_err(|stop| format!("{stop:?}"))?.settings(&env())
+        interlink_daemon::flags::try_parse::<Flags>(args)
+            .map_err(|stop| format!("{stop:?}"))?
+            .settings(&env(), Vec::new())
     }
 
     #[test]

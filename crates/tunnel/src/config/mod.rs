@@ -1,6 +1,8 @@
 //! What the command line asks for, checked: from here on nothing can be missing or contradictory.
 
+mod file;
 pub mod flags;
+mod origin;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use interlink_transport::Endpoint;
 
 use crate::hostkeys;
+pub use origin::{Origin, Stop};
 
 /// Everything the tunnel needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,18 +28,26 @@ pub struct Settings {
     pub host_keys: hostkeys::Source,
     /// What is carried; never empty.
     pub forwards: Vec<Forward>,
+    /// How many SSH sessions to the server carry it.
+    pub connections: usize,
     /// How long each step of a connection attempt may take.
     pub connect_timeout: Duration,
     /// How long a new local connection waits for the tunnel to come up.
     pub wait: Duration,
     /// The socket that serves the tunnel's own state; the default of [`interlink_daemon`] if `None`.
     pub state_socket: Option<PathBuf>,
+    /// Where Prometheus finds the metrics, if anywhere.
+    pub metrics: Option<Endpoint>,
+    /// Where log lines go instead of stderr.
+    pub log_file: Option<PathBuf>,
     /// Try everything once and say what came of it, instead of serving.
     pub check: bool,
     /// Debug lines in the log.
     pub verbose: bool,
     /// Accepted for the sake of old command lines, without effect; to be warned about.
     pub ignored: Vec<String>,
+    /// What else a person should know of how they were read.
+    pub warnings: Vec<String>,
 }
 
 /// The SSH server's address.
