@@ -17,6 +17,8 @@ pub(super) const SSHD_UNIT: &str = "\
 ExecStart=/usr/sbin/sshd -D -e -f /etc/ssh/test/sshd_config
 RuntimeDirectory=sshd
 KillMode=process
+[Install]
+WantedBy=multi-user.target
 ";
 
 /// Job directories that compute nodes see, too.

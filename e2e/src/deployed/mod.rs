@@ -92,12 +92,20 @@ impl Deployed {
     /// # Panics
     /// When a part is missing.
     pub async fn new(options: Options<'_>) -> Self {
+        let bin = binaries::path("interlink").parent().expect("a file is in a folder").to_owned();
+        Self::with_programs(options, &bin).await
+    }
+
+    /// The same with the programs in the folder `bin`, which may be replaced by others while they run.
+    ///
+    /// # Panics
+    /// As [`Deployed::new`].
+    pub async fn with_programs(options: Options<'_>, bin: &Path) -> Self {
         let ssh_port = ports::free_port();
         let account = if options.slurm.is_some() { hpcuser().name } else { "interlink".to_owned() };
         let mut units = units();
         units.push(Unit::new("test-sshd.service", install::SSHD_UNIT));
-        let bin = binaries::path("interlink").parent().expect("a file is in a folder").to_owned();
-        let mut binds = vec![(bin, PathBuf::from("/opt/interlink/bin"))];
+        let mut binds = vec![(bin.to_owned(), PathBuf::from("/opt/interlink/bin"))];
         let mut jobs = None;
         if let Some(slurm) = options.slurm {
             let shared = install::shared_jobs(&account);
@@ -114,6 +122,14 @@ impl Deployed {
         deployed.install(options, ssh_port).await;
         deployed.machine.systemctl(["start", "test-sshd"]).await;
         deployed
+    }
+
+    /// The folder that the jobs' nodes see, too.
+    ///
+    /// # Panics
+    /// When there is no batch system.
+    pub fn jobs(&self) -> &Path {
+        self.jobs.as_ref().expect("jobs have a folder where there is a batch system").path()
     }
 
     /// Starts all units by the seed's commands, and waits until a ping goes through the chain.
