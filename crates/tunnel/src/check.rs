@@ -14,7 +14,7 @@ use interlink_daemon::Failure;
 use interlink_transport::Stream;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{Direction, Forward, Settings};
+use crate::config::{Direction, Forward, Hop, Settings};
 use crate::credentials::Credentials;
 use crate::session::bring_up;
 use crate::session::fault::Fault;
@@ -106,6 +106,13 @@ fn tell(
     out: &mut impl Write,
 ) -> std::io::Result<()> {
     let failed = found.as_ref().err();
+    let passed = failed.and_then(|fault| fault.jump).unwrap_or(settings.jumps.len());
+    for jump in &settings.jumps[..passed.min(settings.jumps.len())] {
+        writeln!(out, "ok    {:COLUMN$} {} as {}", "jump host", jump.server, jump.user)?;
+    }
+    // Where it failed, or the server.
+    let last = || Hop { user: settings.user.clone(), server: settings.server.clone() };
+    let hop = settings.jumps.get(passed).cloned().unwrap_or_else(last);
     for step in Step::ALL {
         if let Some(fault) = failed.filter(|fault| fault.step == step) {
             writeln!(out, "FAIL  {:COLUMN$} {}", step.name(), fault.cause)?;
@@ -113,10 +120,10 @@ fn tell(
             return out.flush();
         }
         let words = match step {
-            Step::Name => settings.server.host.clone(),
-            Step::Tcp => found.as_ref().map_or_else(|_| settings.server.to_string(), |found| found.peer.clone()),
+            Step::Name => hop.server.host.clone(),
+            Step::Tcp => found.as_ref().map_or_else(|_| hop.server.to_string(), |found| found.peer.clone()),
             Step::Greeting | Step::Handshake | Step::HostKey => String::new(),
-            Step::Login => format!("{} as {}", credentials.identity().describe(), settings.user),
+            Step::Login => format!("{} as {}", credentials.identity().describe(), hop.user),
             Step::Forwarding => forward.remote.to_string(),
             Step::Service => forward.leads_to(),
         };

@@ -15,7 +15,8 @@ use crate::identity::Identity;
 pub struct Credentials {
     settings: Settings,
     identity: Identity,
-    host_keys: Arc<HostKeys>,
+    /// One for each server on the way, in the order of [`Settings::hops`].
+    host_keys: Vec<Arc<HostKeys>>,
     /// The last complaint and the last warnings, so that they are not repeated with every attempt.
     said: Vec<String>,
 }
@@ -27,9 +28,8 @@ impl Credentials {
     /// [`Failure`] that a person must mend.
     pub fn load(settings: &Settings) -> Result<Self, Failure> {
         let (identity, host_keys) = read(settings).map_err(Failure::config)?;
-        let mut credentials =
-            Self { settings: settings.clone(), identity, host_keys: Arc::new(host_keys), said: Vec::new() };
-        credentials.say(credentials.host_keys.warnings.clone());
+        let mut credentials = Self { settings: settings.clone(), identity, host_keys, said: Vec::new() };
+        credentials.say(warnings(&credentials.host_keys));
         Ok(credentials)
     }
 
@@ -40,9 +40,9 @@ impl Credentials {
         let found = tokio::task::spawn_blocking(move || read(&settings)).await;
         match found.unwrap_or_else(|err| Err(format!("reading the key files failed ({err})"))) {
             Ok((identity, host_keys)) => {
-                self.say(host_keys.warnings.clone());
+                self.say(warnings(&host_keys));
                 self.identity = identity;
-                self.host_keys = Arc::new(host_keys);
+                self.host_keys = host_keys;
             }
             Err(err) => self.say(vec![format!("{err}; going on with what was read before")]),
         }
@@ -64,10 +64,9 @@ impl Credentials {
         &self.identity
     }
 
-    /// The keys that the server may have.
-    #[must_use]
-    pub fn host_keys(&self) -> Arc<HostKeys> {
-        Arc::clone(&self.host_keys)
+    /// The keys that each server on the way may have, in the order of [`Settings::hops`].
+    pub fn host_keys(&self) -> impl Iterator<Item = Arc<HostKeys>> {
+        self.host_keys.iter().map(Arc::clone)
     }
 
     fn say(&mut self, words: Vec<String>) {
@@ -78,12 +77,22 @@ impl Credentials {
     }
 }
 
-fn read(settings: &Settings) -> Result<(Identity, HostKeys), String> {
-    let identity =
-        Identity::load(&settings.key_file, settings.passphrase_file.as_deref()).map_err(|err| err.to_string())?;
-    let server = &settings.server;
-    let host_keys = HostKeys::load(&settings.host_keys, &server.host, server.port).map_err(|err| err.to_string())?;
-    Ok((identity, host_keys))
+/// Each once: several servers may be in one file.
+fn warnings(host_keys: &[Arc<HostKeys>]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for warning in host_keys.iter().flat_map(|keys| &keys.warnings) {
+        if !all.contains(warning) {
+            all.push(warning.clone());
+        }
+    }
+    all
+}
+
+fn read(settings: &Settings) -> Result<(Identity, Vec<Arc<HostKeys>>), String> {
+    let identity = Identity::load(&settings.identity).map_err(|err| err.to_string())?;
+    let host_keys = settings.hops().map(|hop| HostKeys::load(&settings.host_keys, &hop.server.host, hop.server.port));
+    let host_keys: Result<Vec<_>, _> = host_keys.map(|keys| keys.map(Arc::new)).collect();
+    Ok((identity, host_keys.map_err(|err| err.to_string())?))
 }
 
 #[cfg(test)]
@@ -98,6 +107,7 @@ mod tests {
     use super::*;
     use crate::config::{Direction, Forward, Remote, Server};
     use crate::hostkeys::Source;
+    use crate::identity;
 
     fn settings(dir: &Path) -> Settings {
         let key_file = dir.join("key");
@@ -107,8 +117,8 @@ mod tests {
         Settings {
             server: Server { host: "login".into(), port: 22 },
             user: "me".into(),
-            key_file,
-            passphrase_file: None,
+            jumps: Vec::new(),
+            identity: identity::Source { key_file: Some(key_file), ..identity::Source::default() },
             host_keys: Source::File(dir.join("hosts")),
             forwards: vec![Forward {
                 name: "tunnel".into(),
@@ -135,11 +145,11 @@ mod tests {
         let settings = settings(dir.path());
         let mut credentials = Credentials::load(&settings).unwrap();
         let before = credentials.identity().describe();
-        fs::write(&settings.key_file, "").unwrap();
+        fs::write(dir.path().join("key"), "").unwrap();
         fs::write(dir.path().join("hosts"), "").unwrap();
         credentials.reload().await;
         assert_eq!(credentials.identity().describe(), before);
-        assert_eq!(credentials.host_keys().trust().known.len(), 1);
+        assert_eq!(credentials.host_keys().next().unwrap().trust().known.len(), 1);
         assert_eq!(Credentials::load(&settings).unwrap_err().code, 78);
     }
 

@@ -9,8 +9,9 @@ use interlink_daemon::paths::expand_tilde;
 use interlink_transport::Endpoint;
 use interlink_transport::endpoint::SOCKET_PATH_LIMIT;
 
-use super::{Direction, Forward, ONLY, Remote, Server, Settings};
+use super::{Direction, Forward, Hop, ONLY, Remote, Server, Settings};
 use crate::hostkeys::Source;
+use crate::identity;
 
 /// Holds a forward open between a local socket and a service behind SSH.
 #[derive(Debug, Default, Parser)]
@@ -25,12 +26,18 @@ pub struct Flags {
     /// User to log in as
     #[arg(long)]
     user: Option<String>,
-    /// Private key that logs in; a certificate beside it (FILE-cert.pub) is used too
+    /// Private key that logs in, or the public half (FILE.pub) of one that an SSH agent has; a certificate beside it (FILE-cert.pub) is used too
     #[arg(long, value_name = "FILE")]
     keyfile: Option<String>,
+    /// Socket of the SSH agent that signs, as IdentityAgent of ssh_config. Without -keyfile each of its keys is tried; $SSH_AUTH_SOCK is used if -keyfile is a public key
+    #[arg(long, value_name = "PATH")]
+    identityagent: Option<String>,
     /// File with the passphrase of the key, in one line
     #[arg(long, value_name = "FILE")]
     passphrasefile: Option<String>,
+    /// Hosts to log in at on the way to -addr, one through the other, with the same key; as ProxyJump of ssh_config
+    #[arg(long, value_name = "[USER@]HOST[:PORT],…")]
+    proxyjump: Option<String>,
     /// Where clients connect: path of a Unix socket, or host:port of the loopback interface. With -reverse, where the service is
     #[arg(long, value_name = "PATH|HOST:PORT")]
     lsock: Option<String>,
@@ -89,6 +96,8 @@ pub struct Flags {
 pub struct Environment {
     /// The user's home directory.
     pub home: Option<PathBuf>,
+    /// `$SSH_AUTH_SOCK`.
+    pub agent: Option<PathBuf>,
     /// `$STATE_DIRECTORY`, the first of them: systemd gives a colon-separated list.
     pub state_directory: Option<PathBuf>,
     /// Which of the profiling variables of the first program of this name are set.
@@ -103,6 +112,7 @@ impl Environment {
             std::env::var("STATE_DIRECTORY").ok().and_then(|v| v.split(':').find(|p| !p.is_empty()).map(PathBuf::from));
         Self {
             home: std::env::var_os("HOME").filter(|h| !h.is_empty()).map(PathBuf::from),
+            agent: std::env::var_os("SSH_AUTH_SOCK").filter(|s| !s.is_empty()).map(PathBuf::from),
             state_directory,
             profiling: ["ENABLE_PPROF", "PPROF_ADDRESS", "PPROF_PORT"]
                 .into_iter()
@@ -121,7 +131,8 @@ impl Flags {
     pub fn settings(self, env: &Environment, listed: Vec<Forward>) -> Result<Settings, String> {
         let server = parse_server(&required(self.addr, "addr", "login.example.org:22")?)?;
         let user = required(self.user, "user", "alice")?;
-        let key_file = required(self.keyfile, "keyfile", "~/.ssh/tunnel_key")?;
+        let identity = identity(self.keyfile, self.passphrasefile, self.identityagent, env)?;
+        let jumps = parse_jumps(present(self.proxyjump).as_deref(), &user)?;
         let single = [&self.lsock, &self.rport, &self.rsock, &self.rexec].iter().any(|flag| flag.is_some());
         let forwards = if listed.is_empty() {
             let local = required(self.lsock, "lsock", "/run/interlink/plugin.sock")?;
@@ -152,8 +163,8 @@ impl Flags {
         Ok(Settings {
             server,
             user,
-            key_file: expand_tilde(&key_file),
-            passphrase_file: present(self.passphrasefile).map(|p| expand_tilde(&p)),
+            jumps,
+            identity,
             host_keys,
             forwards,
             connections: parse_connections(&self.connections)?,
@@ -168,6 +179,52 @@ impl Flags {
             warnings: Vec::new(),
         })
     }
+}
+
+/// The key. An agent without a key file must be asked for: its keys may be many, and good for anything.
+fn identity(
+    key_file: Option<String>,
+    passphrase_file: Option<String>,
+    agent: Option<String>,
+    env: &Environment,
+) -> Result<identity::Source, String> {
+    let (key_file, agent) = (present(key_file), present(agent));
+    if key_file.is_none() && agent.is_none() {
+        return Err("-keyfile is missing, for example -keyfile ~/.ssh/tunnel_key; or -identityagent SSH_AUTH_SOCK, to log in with the keys of an SSH agent".into());
+    }
+    let agent = match agent.as_deref() {
+        Some("none") => None,
+        Some("SSH_AUTH_SOCK") if env.agent.is_none() => {
+            return Err(
+                "-identityagent is SSH_AUTH_SOCK, which is not set: start an SSH agent, or give the path of its socket"
+                    .into(),
+            );
+        }
+        Some("SSH_AUTH_SOCK") | None => env.agent.clone(),
+        Some(path) => Some(expand_tilde(path)),
+    };
+    Ok(identity::Source {
+        key_file: key_file.map(|p| expand_tilde(&p)),
+        passphrase_file: present(passphrase_file).map(|p| expand_tilde(&p)),
+        agent,
+    })
+}
+
+/// `[user@]host[:port]`, separated by commas, as `ssh -J` takes them.
+fn parse_jumps(text: Option<&str>, user: &str) -> Result<Vec<Hop>, String> {
+    let Some(text) = text.filter(|text| *text != "none") else { return Ok(Vec::new()) };
+    text.split(',')
+        .map(|one| {
+            let one = one.trim();
+            let bare = one.strip_prefix("ssh://").unwrap_or(one);
+            let (user, host) = bare.rsplit_once('@').unwrap_or((user, bare));
+            if user.is_empty() {
+                return Err(format!("-proxyjump {one} names no user before the @"));
+            }
+            let server = parse_server_of("-proxyjump", host)?;
+            Ok(Hop { user: user.to_owned(), server })
+        })
+        .collect()
 }
 
 /// The one of the three that was given.
@@ -226,8 +283,12 @@ fn records(env: &Environment) -> Result<Vec<PathBuf>, String> {
 }
 
 fn parse_server(text: &str) -> Result<Server, String> {
+    parse_server_of("-addr", text)
+}
+
+fn parse_server_of(flag: &str, text: &str) -> Result<Server, String> {
     let wrong =
-        |what: &str| Err(format!("-addr {text} {what}: it should be host:port, for example login.example.org:22"));
+        |what: &str| Err(format!("{flag} {text} {what}: it should be host:port, for example login.example.org:22"));
     if text.contains("://") {
         return wrong("is a URL");
     }
@@ -254,7 +315,7 @@ fn parse_server(text: &str) -> Result<Server, String> {
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
         return wrong("names no host");
     }
-    Ok(Server { host: host.to_owned(), port: port.map_or(Ok(22), |p| parse_port("the port of -addr", p))? })
+    Ok(Server { host: host.to_owned(), port: port.map_or(Ok(22), |p| parse_port(&format!("the port of {flag}"), p))? })
 }
 
 fn parse_port(what: &str, text: &str) -> Result<u16, String> {
@@ -376,7 +437,7 @@ mod tests {
         let s = settings(&[("-hostkeyfile", Some("~/hosts"))]).unwrap();
         assert_eq!(s.server.to_string(), "login.hpc.example.org:22");
         assert_eq!(s.user, "interlink");
-        assert_eq!(s.key_file, home().join(".ssh/interlink_tunnel"));
+        assert_eq!(s.identity.key_file, Some(home().join(".ssh/interlink_tunnel")));
         assert_eq!(s.host_keys, Source::File(home().join("hosts")));
         assert_eq!(s.forwards[0].direction, Direction::Forward);
         assert_eq!(s.forwards[0].local.to_string(), "unix:///run/interlink/plugin.sock");

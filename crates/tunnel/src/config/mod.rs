@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use interlink_transport::Endpoint;
 
-use crate::hostkeys;
+use crate::{hostkeys, identity};
 pub use origin::{Origin, Stop};
 
 /// Everything the tunnel needs to know.
@@ -20,10 +20,10 @@ pub struct Settings {
     pub server: Server,
     /// The user to log in as.
     pub user: String,
-    /// The private key file.
-    pub key_file: PathBuf,
-    /// The file with its passphrase.
-    pub passphrase_file: Option<PathBuf>,
+    /// The hosts to pass through on the way to the server, in their order.
+    pub jumps: Vec<Hop>,
+    /// What logs in, at the jump hosts too.
+    pub identity: identity::Source,
     /// Where the server's keys are recorded.
     pub host_keys: hostkeys::Source,
     /// What is carried; never empty.
@@ -48,6 +48,23 @@ pub struct Settings {
     pub ignored: Vec<String>,
     /// What else a person should know of how they were read.
     pub warnings: Vec<String>,
+}
+
+impl Settings {
+    /// The servers to log in at, one behind the other; the last is the one that forwards.
+    pub fn hops(&self) -> impl Iterator<Item = Hop> {
+        let last = Hop { user: self.user.clone(), server: self.server.clone() };
+        self.jumps.iter().cloned().chain([last])
+    }
+}
+
+/// A server and who logs in there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hop {
+    /// The user.
+    pub user: String,
+    /// The server.
+    pub server: Server,
 }
 
 /// The SSH server's address.

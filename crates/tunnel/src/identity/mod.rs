@@ -1,28 +1,66 @@
-//! The private key that logs in: one file, its passphrase in another if it has one, both judged by their mode as `ssh`
-//! does. A certificate beside it (`KEY-cert.pub`) is shown first.
+//! What logs in: a private key in a file, or one that an SSH agent signs with. A certificate beside the file
+//! (`KEY-cert.pub`) is shown first.
+//!
+//! | module | what |
+//! |---|---|
+//! | `keyfile` | one key file, read and judged |
+//! | `sealed` | encrypted files of OpenSSL |
+//! | [`pen`] | signs, by itself or by the agent |
+//! | [`error`] | why there is no key |
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+pub mod error;
+mod keyfile;
+pub mod pen;
+mod sealed;
+
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use russh::keys::ssh_key::certificate::CertType;
-use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey, decode_secret_key};
+use russh::keys::ssh_key::public::KeyData;
+use russh::keys::{Certificate, PrivateKey, PublicKey};
 
-/// A key file is some kilobytes; anything longer is the wrong file.
-const MAX_BYTES: u64 = 1 << 20;
+pub use error::IdentityError;
+use keyfile::Content;
+
+/// Where the key comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Source {
+    /// The file with the private key, or with the public half of a key that the agent has. Without it, every key of the agent
+    /// is tried.
+    pub key_file: Option<PathBuf>,
+    /// The file with its passphrase.
+    pub passphrase_file: Option<PathBuf>,
+    /// The agent's socket.
+    pub agent: Option<PathBuf>,
+}
 
 /// A key that can log in.
 #[derive(Clone)]
 pub struct Identity {
     /// The file it was read from.
-    pub path: PathBuf,
-    /// The key itself.
-    pub key: Arc<PrivateKey>,
+    pub path: Option<PathBuf>,
+    /// What signs.
+    pub secret: Secret,
     /// The site's certificate for it.
     pub certificate: Option<Certificate>,
+}
+
+/// What signs.
+#[derive(Clone)]
+pub enum Secret {
+    /// The key itself.
+    Key(Arc<PrivateKey>),
+    /// The agent that listens on `socket`.
+    Agent {
+        /// Its socket.
+        socket: PathBuf,
+        /// The one key of it that is meant; all of them if `None`.
+        only: Option<Box<PublicKey>>,
+    },
 }
 
 impl std::fmt::Debug for Identity {
@@ -31,117 +69,74 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-/// Why a key file can't be used. A person must mend each of these.
-#[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
-    /// Not there, or closed to us.
-    #[error("the key file {} can't be read ({err}); -keyfile names the private key that logs in, readable by this user", .path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        err: io::Error,
-    },
-    /// Its mode lets others read it.
-    #[error("the key file {} is open to others (mode {mode:04o}); chmod 600 {}", .path.display(), .path.display())]
-    TooOpen {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// It needs a passphrase.
-    #[error("the key file {} is protected by a passphrase, which a service can't type; give it with -passphrasefile, make a key of \
-             its own for the tunnel (ssh-keygen -t ed25519 -N ''), or remove the passphrase (ssh-keygen -p -f {})", .path.display(), .path.display())]
-    Encrypted {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The passphrase given is not its own.
-    #[error("the passphrase in {} does not open the key file {}", .passphrase.display(), .path.display())]
-    WrongPassphrase {
-        /// The file.
-        path: PathBuf,
-        /// The passphrase's file.
-        passphrase: PathBuf,
-    },
-    /// Encrypted in a way that has long been weak.
-    #[error("the key file {} is encrypted as OpenSSL did it of old, which this program can't read; rewrite it in OpenSSH's own format: \
-             ssh-keygen -p -f {}", .path.display(), .path.display())]
-    OldEncryption {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Its passphrase can't be had.
-    #[error("the passphrase file {} can't be used ({err}); it holds the passphrase in one line and is readable by this user alone", .path.display())]
-    Passphrase {
-        /// The passphrase's file.
-        path: PathBuf,
-        /// Why.
-        err: io::Error,
-    },
-    /// The certificate beside it is not for it.
-    #[error("the certificate {} can't be used ({err}); have the site sign the key anew, or remove the file", .path.display())]
-    Certificate {
-        /// The certificate's file.
-        path: PathBuf,
-        /// What is wrong.
-        err: String,
-    },
-    /// It is the public half.
-    #[error("{} is a public key; -keyfile wants the private one{hint}", .path.display())]
-    Public {
-        /// The file.
-        path: PathBuf,
-        /// Where it probably is.
-        hint: String,
-    },
-    /// It is something else.
-    #[error("{} is not a private key ({err}); OpenSSH, PEM and PKCS#8 files of RSA, ECDSA and Ed25519 keys are read", .path.display())]
-    NotAKey {
-        /// The file.
-        path: PathBuf,
-        /// What the parser said.
-        err: String,
-    },
-    /// A kind of key that this program can't sign with.
-    #[error("{} holds a key of type {kind}; make an Ed25519, ECDSA or RSA key", .path.display())]
-    Unsupported {
-        /// The file.
-        path: PathBuf,
-        /// The type.
-        kind: String,
-    },
-}
-
 impl Identity {
-    /// Reads a key file, with the passphrase that is in the other file if one is given.
+    /// Reads the files. Whether the agent is there, and has the key, is seen only when it is to log in: it may come later.
     ///
     /// # Errors
     /// See [`IdentityError`].
-    pub fn load(path: &Path, passphrase_file: Option<&Path>) -> Result<Self, IdentityError> {
-        let text = match read_private(path) {
-            Ok(text) => text,
-            Err(Unreadable::TooOpen(mode)) => return Err(IdentityError::TooOpen { path: path.to_owned(), mode }),
-            Err(Unreadable::Io(err)) if err.kind() == io::ErrorKind::InvalidData => {
-                return Err(IdentityError::NotAKey { path: path.to_owned(), err: "it is not text".into() });
-            }
-            Err(Unreadable::Io(err)) => return Err(IdentityError::Unreadable { path: path.to_owned(), err }),
+    pub fn load(source: &Source) -> Result<Self, IdentityError> {
+        let Some(path) = &source.key_file else {
+            let socket = source.agent.clone().ok_or(IdentityError::Nothing)?;
+            return Ok(Self { path: None, secret: Secret::Agent { socket, only: None }, certificate: None });
         };
-        let passphrase = passphrase_file.map(|file| passphrase(file).map(|words| (file, words))).transpose()?;
-        let opened = passphrase.as_ref().map(|(file, words)| (*file, words.as_str()));
-        let mut identity = parse(path, &text, opened)?;
-        identity.certificate = certificate(path, &identity.key)?;
-        Ok(identity)
+        let agent = |only: PublicKey| match &source.agent {
+            Some(socket) => Ok(Secret::Agent { socket: socket.clone(), only: Some(Box::new(only)) }),
+            None => Err(IdentityError::Public { path: path.clone(), hint: keyfile::private_half(path) }),
+        };
+        let (secret, certificate) = match keyfile::read(path, source.passphrase_file.as_deref())? {
+            Content::Private(key) => {
+                let certificate = certificate(path, key.public_key().key_data())?;
+                (Secret::Key(key), certificate)
+            }
+            Content::Public(key) => {
+                let certificate = certificate(path, key.key_data())?;
+                (agent(key)?, certificate)
+            }
+            Content::Certificate(found) => {
+                let key = PublicKey::new(found.public_key().clone(), "");
+                let found = for_key(*found, key.key_data())
+                    .map_err(|err| IdentityError::Certificate { path: path.clone(), err })?;
+                (agent(key)?, Some(found))
+            }
+        };
+        Ok(Self { path: Some(path.clone()), secret, certificate })
+    }
+
+    /// Its public half, where one key is meant.
+    #[must_use]
+    pub fn public(&self) -> Option<&PublicKey> {
+        match &self.secret {
+            Secret::Key(key) => Some(key.public_key()),
+            Secret::Agent { only, .. } => only.as_deref(),
+        }
     }
 
     /// Type and fingerprint, and the certificate's name, for logs.
     #[must_use]
     pub fn describe(&self) -> String {
-        let key = super::hostkeys::verify::describe(self.key.public_key());
+        let key = match self.public() {
+            Some(key) => super::hostkeys::verify::describe(key),
+            None => "any key".to_owned(),
+        };
+        let held = match &self.secret {
+            Secret::Key(_) => String::new(),
+            Secret::Agent { socket, .. } => format!(" of the SSH agent at {}", socket.display()),
+        };
         match &self.certificate {
-            Some(certificate) => format!("{key}, certified as {:?} {}", certificate.key_id(), validity(certificate)),
-            None => key,
+            Some(certificate) => {
+                format!("{key}{held}, certified as {:?} {}", certificate.key_id(), validity(certificate))
+            }
+            None => format!("{key}{held}"),
+        }
+    }
+
+    /// How a person calls it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match (&self.path, &self.secret) {
+            (Some(path), _) => format!("the key {}", path.display()),
+            (None, Secret::Agent { socket, .. }) => format!("the keys of the SSH agent at {}", socket.display()),
+            (None, Secret::Key(_)) => "the key".to_owned(),
         }
     }
 }
@@ -158,46 +153,13 @@ fn validity(certificate: &Certificate) -> String {
     }
 }
 
-enum Unreadable {
-    TooOpen(u32),
-    Io(io::Error),
-}
-
-/// The text of a file that should be this user's alone.
-fn read_private(path: &Path) -> Result<String, Unreadable> {
-    let file = File::open(path).map_err(Unreadable::Io)?;
-    let meta = file.metadata().map_err(Unreadable::Io)?;
-    if !meta.is_file() {
-        return Err(Unreadable::Io(io::Error::other("not a regular file")));
-    }
-    // Exactly ssh's rule: only the owner's own file is judged, for credentials that a service
-    // manager hands over belong to root and are group-readable by way of an ACL.
-    if meta.uid() == nix::unistd::getuid().as_raw() && meta.mode() & 0o077 != 0 {
-        return Err(Unreadable::TooOpen(meta.mode() & 0o7777));
-    }
-    let mut text = String::new();
-    file.take(MAX_BYTES).read_to_string(&mut text).map_err(Unreadable::Io)?;
-    Ok(text)
-}
-
-fn passphrase(path: &Path) -> Result<String, IdentityError> {
-    let unusable = |err| IdentityError::Passphrase { path: path.to_owned(), err };
-    match read_private(path) {
-        Ok(text) => match text.lines().next().filter(|line| !line.is_empty()) {
-            Some(line) => Ok(line.to_owned()),
-            None => Err(unusable(io::Error::other("it is empty"))),
-        },
-        Err(Unreadable::TooOpen(mode)) => Err(unusable(io::Error::other(format!(
-            "it is open to others, mode {mode:04o}; chmod 600 {}",
-            path.display()
-        )))),
-        Err(Unreadable::Io(err)) => Err(unusable(err)),
-    }
-}
-
 /// `KEY-cert.pub`, where ssh looks for it too.
-fn certificate(key_file: &Path, key: &PrivateKey) -> Result<Option<Certificate>, IdentityError> {
-    let mut path = key_file.as_os_str().to_owned();
+fn certificate(key_file: &Path, key: &KeyData) -> Result<Option<Certificate>, IdentityError> {
+    let stem = match key_file.extension() {
+        Some(extension) if extension == "pub" => key_file.with_extension(""),
+        _ => key_file.to_owned(),
+    };
+    let mut path = stem.into_os_string();
     path.push("-cert.pub");
     let path = PathBuf::from(path);
     let wrong = |err: String| IdentityError::Certificate { path: path.clone(), err };
@@ -207,84 +169,18 @@ fn certificate(key_file: &Path, key: &PrivateKey) -> Result<Option<Certificate>,
         Err(err) => return Err(wrong(err.to_string())),
     };
     let certificate = Certificate::from_openssh(text.trim()).map_err(|err| wrong(err.to_string()))?;
-    if certificate.public_key() != key.public_key().key_data() {
-        return Err(wrong("it is for another key".into()));
+    for_key(certificate, key).map(Some).map_err(wrong)
+}
+
+/// The certificate, if it is one of a user for this key.
+fn for_key(certificate: Certificate, key: &KeyData) -> Result<Certificate, String> {
+    if certificate.public_key() != key {
+        return Err("it is for another key".into());
     }
     if certificate.cert_type() != CertType::User {
-        return Err(wrong("it is for a host, not for a user".into()));
+        return Err("it is for a host, not for a user".into());
     }
-    if key.algorithm().is_rsa() {
-        return Err(wrong("certificates of RSA keys are not supported, those of Ed25519 and ECDSA keys are".into()));
-    }
-    Ok(Some(certificate))
-}
-
-fn parse(path: &Path, text: &str, passphrase: Option<(&Path, &str)>) -> Result<Identity, IdentityError> {
-    let path = path.to_owned();
-    if is_encrypted(text) && passphrase.is_none() {
-        return Err(IdentityError::Encrypted { path });
-    }
-    // Editors of other systems leave \r at the ends of lines and blanks around them.
-    let tidy: String = text.lines().map(|l| l.trim().to_owned() + "\n").collect();
-    let key = match decode_secret_key(&tidy, passphrase.map(|(_, words)| words)) {
-        Ok(key) if key.is_encrypted() => return Err(IdentityError::Encrypted { path }),
-        Ok(key) => key,
-        Err(_) if passphrase.is_some() && tidy.lines().any(|l| l.starts_with("Proc-Type:")) => {
-            return Err(IdentityError::OldEncryption { path });
-        }
-        // It is a key, for without a passphrase it says that it wants one.
-        Err(_) if passphrase.is_some() && wants_passphrase(&tidy) => {
-            let passphrase = passphrase.map_or_else(PathBuf::new, |(file, _)| file.to_owned());
-            return Err(IdentityError::WrongPassphrase { path, passphrase });
-        }
-        Err(russh::keys::Error::KeyIsEncrypted) => return Err(IdentityError::Encrypted { path }),
-        Err(_) if russh::keys::PublicKey::from_openssh(text.trim()).is_ok() => {
-            let private = path.with_extension("");
-            let hint = if path.extension().is_some_and(|e| e == "pub") && fs::metadata(&private).is_ok() {
-                format!(": {}", private.display())
-            } else {
-                String::new()
-            };
-            return Err(IdentityError::Public { path, hint });
-        }
-        Err(err) => {
-            return Err(IdentityError::NotAKey {
-                path,
-                err: if text.trim().is_empty() { "it is empty".into() } else { err.to_string() },
-            });
-        }
-    };
-    match key.algorithm() {
-        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => {
-            Ok(Identity { path, key: Arc::new(key), certificate: None })
-        }
-        other => Err(IdentityError::Unsupported { path, kind: other.to_string() }),
-    }
-}
-
-fn wants_passphrase(text: &str) -> bool {
-    is_encrypted(text)
-        || match decode_secret_key(text, None) {
-            Ok(key) => key.is_encrypted(),
-            Err(err) => matches!(err, russh::keys::Error::KeyIsEncrypted),
-        }
-}
-
-/// The three ways a PEM file says so; OpenSSH's own format is known only after decoding.
-fn is_encrypted(text: &str) -> bool {
-    text.lines()
-        .any(|l| l.starts_with("-----BEGIN ENCRYPTED") || (l.starts_with("Proc-Type:") && l.contains("ENCRYPTED")))
-}
-
-/// The signature of an RSA key: SHA-2 only, by what the server announced (RFC 8308). `None` = the
-/// server knows SHA-1 signatures alone.
-#[must_use]
-pub fn rsa_hash(announced: Option<Option<HashAlg>>) -> Option<HashAlg> {
-    match announced {
-        // Servers from before RFC 8308 that know SHA-2 at all know both.
-        None => Some(HashAlg::Sha512),
-        Some(best) => best,
-    }
+    Ok(certificate)
 }
 
 #[cfg(test)]
@@ -293,6 +189,14 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    fn file(path: &Path) -> Source {
+        Source { key_file: Some(path.to_owned()), ..Source::default() }
+    }
+
+    fn sealed(path: &Path, words: &Path) -> Source {
+        Source { passphrase_file: Some(words.to_owned()), ..file(path) }
+    }
 
     fn run(program: &str, args: &[&str]) {
         let out = Command::new(program).args(args).output().unwrap();
@@ -317,9 +221,9 @@ mod tests {
                 args.extend(kind.split(' '));
                 run("ssh-keygen", &args);
                 let public = fs::read_to_string(format!("{name}.pub")).unwrap();
-                let identity = Identity::load(&path, None).unwrap_or_else(|e| panic!("{kind} {format}: {e}"));
+                let identity = Identity::load(&file(&path)).unwrap_or_else(|e| panic!("{kind} {format}: {e}"));
                 let expected = russh::keys::PublicKey::from_openssh(&public).unwrap();
-                assert_eq!(identity.key.public_key().key_data(), expected.key_data(), "{kind} {format}");
+                assert_eq!(identity.public().unwrap().key_data(), expected.key_data(), "{kind} {format}");
             }
         }
         for (name, args) in [
@@ -332,7 +236,7 @@ mod tests {
             args.extend(["-out", path.to_str().unwrap()]);
             run("openssl", &args);
             private(&path);
-            Identity::load(&path, None).unwrap_or_else(|e| panic!("openssl {name}: {e}"));
+            Identity::load(&file(&path)).unwrap_or_else(|e| panic!("openssl {name}: {e}"));
         }
     }
 
@@ -343,23 +247,21 @@ mod tests {
             let path = dir.path().join(format);
             let name = path.to_str().unwrap();
             run("ssh-keygen", &["-q", "-t", "ecdsa", "-N", "secret", "-m", format, "-f", name]);
-            let err = Identity::load(&path, None).unwrap_err();
+            let err = Identity::load(&file(&path)).unwrap_err();
             assert!(matches!(err, IdentityError::Encrypted { .. }), "{format}: {err}");
 
             let words = dir.path().join("words");
             for (content, expected) in [("secret\n", ""), ("wrong\n", "does not open"), ("", "it is empty")] {
                 fs::write(&words, content).unwrap();
                 private(&words);
-                // OpenSSL's old way is not read with any passphrase.
-                let expected = if format == "PEM" && !content.is_empty() { "ssh-keygen -p" } else { expected };
-                let said = Identity::load(&path, Some(&words)).err().map(|e| e.to_string()).unwrap_or_default();
+                let said = Identity::load(&sealed(&path, &words)).err().map(|e| e.to_string()).unwrap_or_default();
                 assert!(
                     said.contains(expected) && said.is_empty() == expected.is_empty(),
                     "{format} {content}: {said}"
                 );
             }
             fs::set_permissions(&words, fs::Permissions::from_mode(0o644)).unwrap();
-            let err = Identity::load(&path, Some(&words)).unwrap_err().to_string();
+            let err = Identity::load(&sealed(&path, &words)).unwrap_err().to_string();
             assert!(err.contains("chmod 600"), "{err}");
         }
     }
@@ -378,41 +280,42 @@ mod tests {
             run("ssh-keygen", &args);
         };
         sign(&["-n", "me", "-V", "-1h:+1h"], "key");
-        let identity = Identity::load(&at("key"), None).unwrap();
+        let identity = Identity::load(&file(&at("key"))).unwrap();
         assert!(identity.certificate.is_some());
         assert!(identity.describe().contains("certified as \"me@site\" until 2"), "{}", identity.describe());
         sign(&["-n", "me", "-V", "-2h:-1h"], "key");
-        let described = Identity::load(&at("key"), None).unwrap().describe();
+        let described = Identity::load(&file(&at("key"))).unwrap().describe();
         assert!(described.contains("which is over"), "{described}");
 
         sign(&["-h", "-n", "me"], "key");
-        let err = Identity::load(&at("key"), None).unwrap_err().to_string();
+        let err = Identity::load(&file(&at("key"))).unwrap_err().to_string();
         assert!(err.contains("it is for a host"), "{err}");
         sign(&["-n", "me"], "other");
         fs::rename(at("other-cert.pub"), at("key-cert.pub")).unwrap();
-        let err = Identity::load(&at("key"), None).unwrap_err().to_string();
+        let err = Identity::load(&file(&at("key"))).unwrap_err().to_string();
         assert!(err.contains("it is for another key"), "{err}");
     }
 
     #[test]
     fn a_file_that_is_no_private_key_is_refused_with_what_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        let public = include_str!("hostkeys/testdata/known_hosts").lines().next().unwrap().split_once(' ').unwrap().1;
+        let public =
+            include_str!("../hostkeys/testdata/known_hosts").lines().next().unwrap().split_once(' ').unwrap().1;
         for (content, expected) in [
             ("", "it is empty"),
             ("hello\n", "not a private key"),
             ("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", "not a private key"),
-            (public, "public key"),
+            (public, "must be in an SSH agent"),
         ] {
             let path = dir.path().join("key");
             fs::write(&path, content).unwrap();
             private(&path);
-            let err = Identity::load(&path, None).unwrap_err().to_string();
+            let err = Identity::load(&file(&path)).unwrap_err().to_string();
             assert!(err.contains(expected), "{err}");
         }
-        let err = Identity::load(&dir.path().join("none"), None).unwrap_err();
+        let err = Identity::load(&file(&dir.path().join("none"))).unwrap_err();
         assert!(matches!(err, IdentityError::Unreadable { .. }), "{err}");
-        let err = Identity::load(dir.path(), None).unwrap_err();
+        let err = Identity::load(&file(dir.path())).unwrap_err();
         assert!(matches!(err, IdentityError::Unreadable { .. }), "{err}");
     }
 
@@ -423,15 +326,8 @@ mod tests {
         run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", path.to_str().unwrap()]);
         for (mode, open) in [(0o600, false), (0o400, false), (0o640, true), (0o644, true), (0o601, true)] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let err = Identity::load(&path, None).err();
+            let err = Identity::load(&file(&path)).err();
             assert_eq!(matches!(err, Some(IdentityError::TooOpen { .. })), open, "{mode:o}: {err:?}");
         }
-    }
-
-    #[test]
-    fn rsa_keys_sign_with_sha2_or_not_at_all() {
-        assert_eq!(rsa_hash(None), Some(HashAlg::Sha512));
-        assert_eq!(rsa_hash(Some(Some(HashAlg::Sha256))), Some(HashAlg::Sha256));
-        assert_eq!(rsa_hash(Some(None)), None);
     }
 }

@@ -2,25 +2,28 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh::client::{self, AuthResult};
-use russh::keys::PrivateKeyWithHashAlg;
-use russh::{MethodSet, Preferred, SshId, cipher, compression};
-use tokio::io::BufReader;
+use russh::client::{self, Handle};
+use russh::{Preferred, SshId, cipher, compression};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::dial::dial;
 use super::fault::Fault;
 use super::gatekeeper::{Broken, Gatekeeper, Incoming};
+use super::jump::{Jump, Line, end_of_all, through};
 use super::live::{Cut, Live};
+use super::login::log_in;
 use super::step::Step;
-use crate::config::Settings;
+use crate::config::{Hop, Server, Settings};
+use crate::credentials::Credentials;
 use crate::hostkeys::HostKeys;
 use crate::hostkeys::verify::Trust;
-use crate::identity::{Identity, rsa_hash};
+use crate::identity::Identity;
 
 /// What the server may send on one channel before we acknowledge: a link of 100 MB/s and 40 ms round-trip full.
 const WINDOW: u32 = 4 << 20;
@@ -37,33 +40,69 @@ const KEEPALIVES: usize = 3;
 /// The last resort, also during a key exchange, when no keepalives are sent.
 const SILENCE: Duration = Duration::from_secs(44);
 
-/// Establishes a session. The receiver tells why it ended, in words.
+/// Establishes a session, through the jump hosts if there are any. The receiver tells why it ended, in words.
 pub(crate) async fn connect(
     settings: &Settings,
-    identity: &Identity,
-    host_keys: Arc<HostKeys>,
+    credentials: &Credentials,
     incoming: Option<mpsc::Sender<Incoming>>,
 ) -> Result<(Arc<Live>, oneshot::Receiver<String>), Fault> {
-    let (server, limit) = (&settings.server, settings.connect_timeout);
+    let limit = settings.connect_timeout;
+    let mut jumps: Vec<Jump> = Vec::new();
+    let mut way: Option<(Cut, SocketAddr)> = None;
+    for (position, (hop, host_keys)) in settings.hops().zip(credentials.host_keys()).enumerate() {
+        let last = position == settings.jumps.len();
+        let at = |fault: Fault| if last { fault } else { fault.at_jump(position, &hop.server) };
+        let line = match jumps.last() {
+            Some(jump) => through(&jump.server, &jump.handle, &hop.server, limit).await.map_err(at)?,
+            None => {
+                let (link, peer, line) = first_line(&hop.server, limit).await.map_err(at)?;
+                way = Some((link, peer));
+                line
+            }
+        };
+        // What the server accepts for us, it accepts; jump hosts are not asked to.
+        let incoming = if last { incoming.clone() } else { None };
+        let (handle, end) = enter(&hop, line, host_keys, credentials.identity(), incoming, limit).await.map_err(at)?;
+        match way.take_if(|_| last) {
+            Some((link, peer)) => return Ok((Arc::new(Live::new(handle, peer, link)), end_of_all(jumps, end))),
+            None => jumps.push(Jump { server: hop.server, handle, end }),
+        }
+    }
+    Err(Fault::lost(&settings.server, "there is no server to connect to"))
+}
+
+/// A TCP connection to the first server.
+async fn first_line(server: &Server, limit: Duration) -> Result<(Cut, SocketAddr, Box<dyn Line>), Fault> {
     let (stream, peer) = dial(server, limit).await?;
-    let late = |step| Fault::timeout(server, step, limit);
     let broken = |err| Fault::tcp(server, Some(peer), &err);
-    // The server speaks first; waiting for it tells a server that bans us from one that speaks something else.
-    let mut first = [0; 4];
-    let ssh = match timeout(limit, stream.peek(&mut first)).await.map_err(|_| late(Step::Greeting))? {
-        Ok(0) => return Err(Fault::no_banner(server, &io::ErrorKind::UnexpectedEof.into())),
-        Ok(n) => b"SSH-".starts_with(&first[..n]),
-        Err(err) => return Err(Fault::no_banner(server, &err)),
-    };
     let stream = stream.into_std().map_err(broken)?;
     let link = Cut::new(stream.try_clone().map_err(broken)?);
-    // The library reads each packet in two pieces.
-    let stream = BufReader::with_capacity(READ, tokio::net::TcpStream::from_std(stream).map_err(broken)?);
+    Ok((link, peer, Box::new(tokio::net::TcpStream::from_std(stream).map_err(broken)?)))
+}
 
+/// Shakes hands with the server at the other end of the line, and logs in.
+async fn enter(
+    hop: &Hop,
+    line: Box<dyn Line>,
+    host_keys: Arc<HostKeys>,
+    identity: &Identity,
+    incoming: Option<mpsc::Sender<Incoming>>,
+    limit: Duration,
+) -> Result<(Handle<Gatekeeper>, oneshot::Receiver<String>), Fault> {
+    let server = &hop.server;
+    let late = |step| Fault::timeout(server, step, limit);
+    // The library reads each packet in two pieces.
+    let mut line = BufReader::with_capacity(READ, line);
+    // The server speaks first; waiting for it tells a server that bans us from one that speaks something else.
+    let ssh = match timeout(limit, line.fill_buf()).await.map_err(|_| late(Step::Greeting))? {
+        Ok([]) => return Err(Fault::no_banner(server, &io::ErrorKind::UnexpectedEof.into())),
+        Ok(first) => b"SSH-".starts_with(&first[..first.len().min(4)]),
+        Err(err) => return Err(Fault::no_banner(server, &err)),
+    };
     let config = Arc::new(client_config(host_keys.trust()));
     let (ended, end) = oneshot::channel();
     let gatekeeper = Gatekeeper { host_keys, ended: Some(ended), incoming };
-    let mut handle = timeout(limit, client::connect_stream(config, stream, gatekeeper))
+    let mut handle = timeout(limit, client::connect_stream(config, line, gatekeeper))
         .await
         .map_err(|_| late(Step::Handshake))?
         .map_err(|broken| match broken {
@@ -74,9 +113,8 @@ pub(crate) async fn connect(
             Broken::Ssh(err) => Fault::handshake(server, &err),
             Broken::HostKey(refusal) => Fault::host_key(&refusal),
         })?;
-    timeout(limit, log_in(settings, identity, &mut handle)).await.map_err(|_| late(Step::Login))??;
-
-    Ok((Arc::new(Live::new(handle, peer, link)), end))
+    timeout(limit, log_in(hop, identity, &mut handle)).await.map_err(|_| late(Step::Login))??;
+    Ok((handle, end))
 }
 
 fn client_config(trust: &Trust) -> client::Config {
@@ -120,39 +158,3 @@ fn ciphers() -> &'static [cipher::Name] {
 
 const PLAIN_FIRST: [cipher::Name; 5] =
     [cipher::CHACHA20_POLY1305, cipher::AES_256_GCM, cipher::AES_256_CTR, cipher::AES_192_CTR, cipher::AES_128_CTR];
-
-async fn log_in(
-    settings: &Settings,
-    identity: &Identity,
-    handle: &mut client::Handle<Gatekeeper>,
-) -> Result<(), Fault> {
-    let ended = |err: &russh::Error| Fault { step: Step::Login, ..Fault::handshake(&settings.server, err) };
-    let hash = if identity.key.algorithm().is_rsa() {
-        let announced = handle.best_supported_rsa_hash().await.map_err(|err| ended(&err))?;
-        Some(rsa_hash(announced).ok_or_else(|| Fault::rsa_sha1(settings))?)
-    } else {
-        None
-    };
-    if let Some(certificate) = &identity.certificate {
-        let shown = handle.authenticate_openssh_cert(&settings.user, Arc::clone(&identity.key), certificate.clone());
-        match shown.await.map_err(|err| ended(&err))? {
-            AuthResult::Success => return Ok(()),
-            // As ssh does: the bare key may be let in.
-            AuthResult::Failure { .. } if !handle.is_closed() => {}
-            AuthResult::Failure { .. } => return Err(ended(&russh::Error::HUP)),
-        }
-    }
-    let key = PrivateKeyWithHashAlg::new(Arc::clone(&identity.key), hash);
-    match handle.authenticate_publickey(&settings.user, key).await.map_err(|err| ended(&err))? {
-        AuthResult::Success => Ok(()),
-        // The library reports the end of the session as a failure without methods.
-        AuthResult::Failure { remaining_methods, .. }
-            if remaining_methods == MethodSet::empty() && handle.is_closed() =>
-        {
-            Err(ended(&russh::Error::HUP))
-        }
-        AuthResult::Failure { remaining_methods, partial_success } => {
-            Err(Fault::login(settings, &identity.describe(), &remaining_methods, partial_success))
-        }
-    }
-}

@@ -8,8 +8,10 @@ use interlink_transport::mux;
 use russh::{AlgorithmKind, MethodSet};
 
 use crate::backoff::Pace;
-use crate::config::{Direction, Forward, Remote, Server, Settings};
+use crate::config::{Direction, Forward, Hop, Remote, Server, Settings};
 use crate::hostkeys::verify::Refusal;
+use crate::identity::pen::AgentError;
+use crate::identity::{Identity, Secret};
 use crate::session::live::ListenError;
 use crate::session::step::Step;
 
@@ -24,6 +26,8 @@ pub struct Fault {
     pub remedy: String,
     /// How soon it is worth another attempt.
     pub pace: Pace,
+    /// Which of the jump hosts it is about, counted from 0; the server, or what is beyond, if `None`.
+    pub jump: Option<usize>,
 }
 
 /// What the command did instead of greeting.
@@ -53,11 +57,11 @@ const SOCKET_OPTIONS: &str = "in the server's sshd_config, AllowStreamLocalForwa
 
 impl Fault {
     fn eager(step: Step, cause: String, remedy: impl Into<String>) -> Self {
-        Self { step, cause, remedy: remedy.into(), pace: Pace::Eager }
+        Self { step, cause, remedy: remedy.into(), pace: Pace::Eager, jump: None }
     }
 
     fn patient(step: Step, cause: String, remedy: impl Into<String>) -> Self {
-        Self { step, cause, remedy: remedy.into(), pace: Pace::Patient }
+        Self { step, cause, remedy: remedy.into(), pace: Pace::Patient, jump: None }
     }
 
     /// The server's name leads nowhere.
@@ -150,39 +154,115 @@ impl Fault {
         Self::patient(Step::HostKey, refusal.cause(), refusal.remedy())
     }
 
-    /// The server did not let us in.
+    /// The same at a jump host, the `position`-th.
     #[must_use]
-    pub fn login(settings: &Settings, key: &str, accepts: &MethodSet, partial: bool) -> Self {
-        let Settings { server, user, key_file, .. } = settings;
-        let key_file = key_file.display();
-        if partial {
-            return Self::patient(
-                Step::Login,
-                format!("{server} accepted the key {key_file} for {user} but wants a second factor"),
-                "ask the site for an account or an address range that logs in by key alone",
-            );
+    pub fn at_jump(self, position: usize, server: &Server) -> Self {
+        Self {
+            cause: format!("at the jump host {server}: {}", self.cause),
+            remedy: self.remedy.replace("-addr", "-proxyjump"),
+            jump: Some(position),
+            ..self
         }
-        let accepts = accepts.iter().map(<&'static str>::from).collect::<Vec<_>>().join(", ");
-        let accepts = if accepts.is_empty() { String::new() } else { format!("; it accepts {accepts}") };
+    }
+
+    /// A jump host does not let us through.
+    #[must_use]
+    pub fn jump_forbidden(jump: &Server, next: &Server) -> Self {
+        Self::patient(
+            Step::Tcp,
+            format!("the jump host {jump} forbids forwarding to {next}"),
+            format!(
+                "in its sshd_config, AllowTcpForwarding must be yes or local, DisableForwarding no, and PermitOpen must have {next} \
+                 (sshd -T -C user=… shows the effective values); in authorized_keys there, the key must not be no-port-forwarding or \
+                 restrict without port-forwarding, and its permitopen must have {next}"
+            ),
+        )
+    }
+
+    /// A jump host can't reach the next server.
+    #[must_use]
+    pub fn beyond_jump(jump: &Server, next: &Server) -> Self {
+        Self::eager(
+            Step::Tcp,
+            format!("{next} can't be connected to from the jump host {jump}"),
+            format!(
+                "check on {jump} that the name can be resolved and that sshd listens there: ssh-keyscan -p {} {}",
+                next.port, next.host
+            ),
+        )
+    }
+
+    /// The agent that should sign is of no use.
+    #[must_use]
+    pub fn agent(identity: &Identity, err: &AgentError) -> Self {
+        let agent = match &identity.secret {
+            Secret::Agent { socket, .. } => format!("the SSH agent at {}", socket.display()),
+            Secret::Key(_) => "the SSH agent".to_owned(),
+        };
+        Self::eager(
+            Step::Login,
+            format!("{agent} can't log in: {err}"),
+            "start it, or add the key to it (ssh-add); -identityagent or SSH_AUTH_SOCK names its socket",
+        )
+    }
+
+    /// No signature was to be had, though the server would have accepted one.
+    #[must_use]
+    pub fn unsigned(identity: &Identity, err: &russh::keys::Error) -> Self {
+        Self::eager(
+            Step::Login,
+            format!("{} did not sign ({err})", identity.name()),
+            "an agent refuses when it is locked (ssh-add -X), when a person denied it, or when the key is constrained to other servers",
+        )
+    }
+
+    /// The server wants more than a key.
+    #[must_use]
+    pub fn second_factor(hop: &Hop, identity: &Identity) -> Self {
         Self::patient(
             Step::Login,
-            format!("{server} refused the key {key_file} ({key}) for user {user}{accepts}"),
+            format!("{} accepted {} for {} but wants a second factor", hop.server, identity.name(), hop.user),
+            "ask the site for an account or an address range that logs in by key alone",
+        )
+    }
+
+    /// The server did not let us in.
+    #[must_use]
+    pub fn login(hop: &Hop, identity: &Identity, offers: usize, accepts: &MethodSet) -> Self {
+        let Hop { user, server } = hop;
+        let accepts = accepts.iter().map(<&'static str>::from).collect::<Vec<_>>().join(", ");
+        let accepts = if accepts.is_empty() { String::new() } else { format!("; it accepts {accepts}") };
+        let (which, public) = match (&identity.secret, &identity.path) {
+            (Secret::Agent { only: None, .. }, _) | (_, None) => {
+                (format!("{} ({offers} of them)", identity.name()), "one of the public keys (ssh-add -L)".to_owned())
+            }
+            (Secret::Agent { .. }, Some(path)) => (
+                format!("{} ({})", identity.name(), identity.describe()),
+                format!("the public key ({})", path.display()),
+            ),
+            (Secret::Key(_), Some(path)) => (
+                format!("{} ({})", identity.name(), identity.describe()),
+                format!("the public key (ssh-keygen -y -f {})", path.display()),
+            ),
+        };
+        Self::patient(
+            Step::Login,
+            format!("{server} refused {which} for user {user}{accepts}"),
             format!(
-                "add the public key (ssh-keygen -y -f {key_file}) to ~{user}/.ssh/authorized_keys on the server, and check \
-                 that its directories are writable by {user} alone and that sshd lets {user} in"
+                "add {public} to ~{user}/.ssh/authorized_keys on the server, and check that its directories are writable by \
+                 {user} alone and that sshd lets {user} in"
             ),
         )
     }
 
     /// The server takes SHA-1 signatures only.
     #[must_use]
-    pub fn rsa_sha1(settings: &Settings) -> Self {
+    pub fn rsa_sha1(server: &Server, identity: &Identity) -> Self {
         Self::patient(
             Step::Login,
             format!(
-                "{} takes only SHA-1 signatures of RSA keys, which are forgeable, so {} can't log in",
-                settings.server,
-                settings.key_file.display()
+                "{server} takes only SHA-1 signatures of RSA keys, which are forgeable, so {} can't log in",
+                identity.name()
             ),
             "use an Ed25519 or ECDSA key",
         )

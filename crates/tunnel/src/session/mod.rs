@@ -11,7 +11,7 @@
 //! | [`live`] | one established session: opens channels |
 //! | [`fault`] | why there is none, in words |
 //! | [`step`] | how far an attempt came |
-//! | `connect`, `dial`, `gatekeeper` | one attempt: TCP, SSH, who the server is |
+//! | `connect`, `dial`, `jump`, `gatekeeper`, `login` | one attempt: TCP, jump hosts, SSH, who the server is, who we are |
 //! | `listen` | in reverse: the server listens for us |
 //! | `exec` | one command at the server that carries all connections |
 //! | `ways` | what a session still needs before it carries a forward |
@@ -26,9 +26,11 @@ mod dial;
 mod exec;
 pub mod fault;
 mod gatekeeper;
+mod jump;
 pub mod link;
 mod listen;
 pub mod live;
+mod login;
 pub mod step;
 mod ways;
 

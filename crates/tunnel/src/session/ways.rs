@@ -19,7 +19,7 @@ pub(crate) async fn bring_up(
     credentials: &Credentials,
     incoming: Option<mpsc::Sender<Incoming>>,
 ) -> Result<(Arc<Live>, oneshot::Receiver<String>), Fault> {
-    let (live, end) = connect(settings, credentials.identity(), credentials.host_keys(), incoming).await?;
+    let (live, end) = connect(settings, credentials, incoming).await?;
     match prepare(settings, forward, &live, end).await {
         Ok(end) => Ok((live, end)),
         Err(fault) => {
