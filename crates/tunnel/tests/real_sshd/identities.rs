@@ -38,7 +38,7 @@ async fn a_key_with_a_passphrase_logs_in_with_the_file_that_holds_it() {
 #[tokio::test]
 async fn a_certificate_of_the_site_logs_in_where_the_key_alone_does_not() {
     let service = Service::tcp(Habit::Echo).await;
-    for kind in [KeyType::Ed25519, KeyType::Ecdsa] {
+    for kind in [KeyType::Ed25519, KeyType::Ecdsa, KeyType::Rsa] {
         // Authorities are named in a file of the server; the test's own lies beside the keys.
         let authority = interlink_testkit::dirs::TestDir::new();
         let (ca, trusted) = (authority.join("ca"), authority.join("ca.pub"));

@@ -3,6 +3,8 @@
 mod check;
 mod forwarding;
 mod identities;
+mod jumps;
+mod keys;
 mod outages;
 mod refusals;
 mod reverse;
