@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use interlink_daemon::{Failure, exit, flags, paths};
 use interlink_transport::Endpoint;
 
-use crate::{check, demo, run};
+use crate::{check, demo, install, run};
 
 /// The API server's socket where it runs as a service of the system.
 const SYSTEM_SOCKET: &str = "/run/interlink/api.sock";
@@ -33,6 +33,8 @@ enum Command {
     Demo(DemoArgs),
     Run(RunArgs),
     Check(CheckArgs),
+    Install(Box<install::arguments::InstallArgs>),
+    Uninstall(install::arguments::UninstallArgs),
     #[command(subcommand, hide = true)]
     Internal(Internal),
 }
@@ -150,7 +152,7 @@ impl CheckArgs {
 }
 
 /// Reads `90s`, `10m`, `1h30m`, or plain seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time; write 90s, 10m or 1h30m");
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));
@@ -194,6 +196,8 @@ async fn execute(command: Command) -> Result<u8, Failure> {
             demo::own_sshd::serve(port, &host_key, &allowed, socket).await.map(|()| 0)
         }
         Command::Check(args) => check::check(args.options()).await,
+        Command::Install(args) => install::install(*args).await,
+        Command::Uninstall(args) => install::uninstall(args).await,
         Command::Run(args) => {
             let api = endpoint(args.api.as_deref())?;
             let manifest = run::read_manifest(&args.filename)?;

@@ -1,0 +1,129 @@
+//! Carries out a plan, forwards or backwards, and says what it does.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use super::record::{Record, digest};
+use super::step::{Plan, Seen, Site};
+
+/// How much was done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Steps that changed something, or would.
+    pub changed: usize,
+    /// Steps that were as they should be.
+    pub same: usize,
+}
+
+/// One line for the operator. Nobody reading it is no reason to stop half way.
+pub fn say(line: impl AsRef<str>) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{}", line.as_ref()).and_then(|()| out.flush());
+}
+
+/// Shows what would be done, and does nothing.
+///
+/// # Errors
+/// One sentence: the step, and why it can't be told.
+pub async fn show(plan: &Plan, site: &mut Site) -> Result<Tally, String> {
+    let mut tally = Tally::default();
+    for step in plan {
+        let seen = step.look(site).await.map_err(|why| format!("{}: {why}", step.title()))?;
+        let (verb, lines) = match seen {
+            Seen::AsWanted => {
+                tally.same += 1;
+                continue;
+            }
+            Seen::Missing(lines) => ("would make", lines),
+            Seen::Differs(lines) => ("would change", lines),
+            Seen::Edited(sentence) => ("would leave", vec![sentence]),
+        };
+        tally.changed += 1;
+        say(format!("{verb:<12} {}", step.title()));
+        for line in lines {
+            say(format!("               {line}"));
+        }
+        site.changed.extend(step.file());
+    }
+    Ok(tally)
+}
+
+/// Makes everything so. The record is written after each step, so that the next run knows what this one has done.
+///
+/// # Errors
+/// One sentence: the step, why it failed, and how far it came.
+pub async fn make(plan: &Plan, site: &mut Site, other: &Record, record: &Path) -> Result<Tally, String> {
+    let mut tally = Tally::default();
+    for (number, step) in plan.iter().enumerate() {
+        let title = step.title();
+        let failed = |why: String| {
+            format!("{title}: {why} ({number} of {} steps are done; run this again and it goes on there)", plan.len())
+        };
+        let seen = step.look(site).await.map_err(failed)?;
+        let verb = match &seen {
+            Seen::AsWanted => {
+                tally.same += 1;
+                adopt(step.file().as_deref(), &title, site, other);
+                continue;
+            }
+            Seen::Missing(_) => "made",
+            Seen::Differs(_) => "changed",
+            Seen::Edited(_) => "left",
+        };
+        if matches!(seen, Seen::Missing(_)) && site.record.made.insert(title.clone()) {
+            // before it is made, so that what dies in between is not forgotten
+            keep(&site.record, record).map_err(failed)?;
+        }
+        step.make(site).await.map_err(failed)?;
+        keep(&site.record, record).map_err(failed)?;
+        tally.changed += 1;
+        say(format!("{verb:<9} {title}"));
+        if let Seen::Edited(sentence) = seen {
+            say(format!("          {sentence}"));
+        }
+    }
+    keep(&site.record, record)?;
+    Ok(tally)
+}
+
+/// What was there already is ours too if the other role has made it, or if it is exactly what we would have laid down.
+fn adopt(file: Option<&Path>, title: &str, site: &mut Site, other: &Record) {
+    if other.made.contains(title) {
+        site.record.made.insert(title.to_owned());
+    }
+    if let Some(file) = file
+        && !site.record.files.contains_key(file)
+        && let Ok(bytes) = std::fs::read(file)
+    {
+        site.record.files.insert(file.to_owned(), digest(&bytes));
+    }
+}
+
+fn keep(record: &Record, path: &Path) -> Result<(), String> {
+    // the first step makes its directory
+    if path.parent().is_some_and(Path::is_dir) { record.write(path) } else { Ok(()) }
+}
+
+/// Undoes everything, last step first.
+///
+/// # Errors
+/// One sentence: the step and why it failed. What was undone before stays so, and a second run goes on.
+pub async fn undo(plan: &Plan, site: &mut Site, record: &Path) -> Result<Tally, String> {
+    let mut tally = Tally::default();
+    for step in plan.iter().rev() {
+        let title = step.title();
+        let undone = step.undo(site).await;
+        let undone = undone
+            .map_err(|why| format!("{title}: {why} (what came before is gone; run this again and it goes on there)"))?;
+        if undone {
+            tally.changed += 1;
+            say(format!("removed   {title}"));
+        } else {
+            tally.same += 1;
+        }
+        if record.exists() {
+            site.record.write(record)?;
+        }
+    }
+    Ok(tally)
+}
