@@ -23,7 +23,10 @@ pub(crate) struct Figure {
     /// ratio of the medians.
     #[serde(serialize_with = "median")]
     pub(crate) ratio: Summary,
-    /// Which ratio is a good one.
+    /// The ratio to reach.
+    #[serde(skip)]
+    pub(crate) goal: f64,
+    /// Which side of the goal is the good one.
     #[serde(skip)]
     pub(crate) better: Better,
 }
@@ -31,14 +34,14 @@ pub(crate) struct Figure {
 /// Which direction is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Better {
-    /// Rates: a ratio of 1 or more.
+    /// Rates: a ratio of the goal or more.
     Higher,
-    /// Times, memory, CPU: a ratio of 1 or less.
+    /// Times, memory, CPU: a ratio of the goal or less.
     Lower,
 }
 
 impl Figure {
-    /// The medians of alternating rounds, each with ours and the peer's.
+    /// The medians of alternating rounds, each with ours and the peer's; the goal is to be as good.
     pub(crate) fn of_rounds(
         name: &'static str,
         unit: &'static str,
@@ -49,15 +52,20 @@ impl Figure {
         let ours = Summary::of(rounds.iter().map(|(ours, _)| *ours));
         let peer = Summary::of(rounds.iter().map(|(_, peer)| *peer));
         let ratio = Summary::of(rounds.iter().map(|(ours, peer)| ours / peer));
-        Self { name, unit, ours, peer, peer_name, ratio, better }
+        Self { name, unit, ours, peer, peer_name, ratio, goal: 1.0, better }
+    }
+
+    /// With another goal than to be as good.
+    pub(crate) fn goal(self, goal: f64) -> Self {
+        Self { goal, ..self }
     }
 
     /// How ours compares.
     pub(crate) fn verdict(&self) -> Verdict {
         let Summary { median, low, high } = self.ratio;
         let good = |ratio| match self.better {
-            Better::Higher => ratio >= 1.0,
-            Better::Lower => ratio <= 1.0,
+            Better::Higher => ratio >= self.goal,
+            Better::Lower => ratio <= self.goal,
         };
         match (good(median), good(low) || good(high)) {
             (true, _) => Verdict::AtLeastAsGood,
@@ -107,6 +115,13 @@ mod tests {
             let figure = Figure::of_rounds("f", "s", better, "peer", &rounds.map(|ours| (ours, 1.0)));
             assert_eq!(figure.verdict(), expected, "{better:?} {rounds:?}");
         }
+    }
+
+    #[test]
+    fn a_goal_may_be_another_one_than_to_be_as_good() {
+        let figure = Figure::of_rounds("f", "MB/s", Better::Higher, "peer", &[(1.2, 1.0)]);
+        assert_eq!(figure.clone().goal(1.3).verdict(), Verdict::Worse);
+        assert_eq!(figure.goal(0.9).verdict(), Verdict::AtLeastAsGood);
     }
 
     #[test]

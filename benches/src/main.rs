@@ -8,16 +8,19 @@
 //! - [`figure`]: what a benchmark finds out: a name, a unit, ours, the peer's, and which direction is better.
 //! - [`samples`]: medians and quantiles. Machines are noisy: ours and the peer's rounds alternate, medians count.
 //! - [`processor`]: one processor for all that takes part, where the scheduler's choices would count more.
+//! - [`usage`]: what a process has used. [`descriptors`]: enough of them for thousands of connections.
 //! - [`report`]: the table and the JSON.
 //!
 //! Progress goes to stderr. Whatever a benchmark starts ends with it, also when it fails or is interrupted.
 
 mod bench;
 mod benches;
+mod descriptors;
 mod figure;
 mod processor;
 mod report;
 mod samples;
+mod usage;
 
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;

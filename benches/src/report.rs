@@ -12,8 +12,8 @@ pub(crate) fn table(figures: &[Figure]) -> String {
     let mut rows = vec![["figure", "unit", "ours", "peer", "", "ours / peer", ""].map(str::to_owned)];
     for figure in figures {
         let better = match figure.better {
-            Better::Higher => "≥ 1 is better",
-            Better::Lower => "≤ 1 is better",
+            Better::Higher => format!("≥ {} is better", figure.goal),
+            Better::Lower => format!("≤ {} is better", figure.goal),
         };
         let verdict = match figure.verdict() {
             Verdict::AtLeastAsGood => "",

@@ -12,25 +12,16 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use interlink_testkit::dirs::TestDir;
-use interlink_testkit::process::Launch;
-use interlink_testkit::sshd::{KeyType, Options, Sshd};
-use interlink_testkit::users::User;
-use interlink_testkit::{binaries, wait};
 
+use super::rig::{CIPHER, PEER, Site};
+use super::service::{Order, Service};
 use crate::bench::Bench;
 use crate::figure::{Better, Figure};
 use crate::processor::OneProcessor;
 use crate::samples::quantile;
-
-mod echo;
-
-use echo::Echo;
 
 pub(crate) const BENCH: Bench = Bench {
     figures: &[P50, P99],
@@ -41,7 +32,6 @@ pub(crate) const BENCH: Bench = Bench {
 
 const P50: &str = "tunnel.rtt_p50";
 const P99: &str = "tunnel.rtt_p99";
-const PEER: &str = "ssh -L";
 
 /// Odd, so that the median is a round that took place.
 const ROUNDS: usize = 51;
@@ -54,45 +44,13 @@ const WARM_UP: usize = 10;
 /// Bytes of a request, and of its answer.
 const SIZE: usize = 64;
 
-/// The first choice of ssh-tunnel where the processor computes AES; the only one of this sshd, so both have it.
-const CIPHER: &str = "Ciphers aes256-gcm@openssh.com";
-
-const SOON: Duration = Duration::from_secs(20);
-
 async fn run() -> anyhow::Result<Vec<Figure>> {
     let _one = OneProcessor::take()?;
-    let echo = Echo::start()?;
-    let lines = vec![CIPHER.to_owned(), "LogLevel ERROR".to_owned()];
-    let sshd = Sshd::start(Options { lines, ..Options::default() }).await;
-    let user = User::current().name;
-    let key = sshd.key_pair("key", KeyType::Ed25519);
-    sshd.authorize(&user, "", &key);
-    let dir = TestDir::new();
-    let (ours, peers) = (dir.join("ours.sock"), dir.join("peer.sock"));
-
-    let tunnel = Launch::new(binaries::path("ssh-tunnel"), dir.join("tunnel.log"))
-        .args(["-addr", &format!("127.0.0.1:{}", sshd.port()), "-user", &user])
-        .arg("-keyfile")
-        .arg(key.private())
-        .arg("-hostkeyfile")
-        .arg(dir.write("host_key", sshd.known_hosts()))
-        .arg("-lsock")
-        .arg(&ours)
-        .args(["-rport", &echo.port().to_string()])
-        .env("RUNTIME_DIRECTORY", dir.path())
-        .start();
-    let log = std::fs::File::create(dir.join("ssh.log"))?;
-    let ssh = sshd
-        .ssh(&user, &key)
-        .args(["-N", "-o", "ExitOnForwardFailure=yes", "-L"])
-        .arg(format!("{}:localhost:{}", peers.display(), echo.port()))
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .context("ssh can't be started")?;
-
-    let ours = connected(&ours, "ssh-tunnel", &dir.join("tunnel.log")).await;
-    let peers = connected(&peers, "ssh -L", &dir.join("ssh.log")).await;
+    let service = Service::start()?;
+    let site = Site::new(&[]).await;
+    let tunnel = site.ours("ours", service.port(), &[]).await?;
+    let ssh = site.peer("peer", service.port(), &["-c", CIPHER]).await?;
+    let (ours, peers) = (tunnel.ask(Order::Echo)?, ssh.ask(Order::Echo)?);
     // One thread that blocks, so that nothing of ours stands between the clock and the socket.
     let rounds = tokio::task::spawn_blocking(move || rounds(ours, peers)).await??;
     drop((tunnel, ssh));
@@ -104,24 +62,6 @@ async fn run() -> anyhow::Result<Vec<Figure>> {
         anyhow::Ok(Figure::of_rounds(name, "µs", Better::Lower, PEER, &pairs))
     };
     Ok(vec![figure(P50, 0.5)?, figure(P99, 0.99)?])
-}
-
-/// Waits until an answer comes through, and keeps that connection.
-async fn connected(socket: &Path, name: &str, log: &Path) -> UnixStream {
-    wait::until(&format!("{name} to carry a connection"), SOON, async || {
-        let socket = socket.to_owned();
-        let attempt = tokio::task::spawn_blocking(move || {
-            let mut stream = UnixStream::connect(socket)?;
-            // A tunnel that hangs is an error, not an endless benchmark.
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            round_trips(&mut stream, 1).map(|_| stream)
-        });
-        let failed = |error: &dyn std::fmt::Display| {
-            format!("{error}; its log: {}", std::fs::read_to_string(log).unwrap_or_default())
-        };
-        attempt.await.map_err(|error| failed(&error))?.map_err(|error| failed(&format!("{error:#}")))
-    })
-    .await
 }
 
 /// The sorted times of each round, ours and the peer's.
