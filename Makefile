@@ -39,6 +39,7 @@ unit: all
 	$(CARGO) test --locked --workspace --exclude interlink-e2e
 
 e2e: all
+	scripts/previous > /dev/null
 	$(CARGO) test --locked -p interlink-e2e -- --test-threads=1
 
 soak: setup all
