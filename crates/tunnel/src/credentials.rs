@@ -89,6 +89,10 @@ fn warnings(host_keys: &[Arc<HostKeys>]) -> Vec<String> {
 }
 
 fn read(settings: &Settings) -> Result<(Identity, Vec<Arc<HostKeys>>), String> {
+    if settings.engine.system().is_some() {
+        // The business of ssh, which reads them afresh each time.
+        return Ok((Identity::of_ssh(&settings.identity), Vec::new()));
+    }
     let identity = Identity::load(&settings.identity).map_err(|err| err.to_string())?;
     let host_keys = settings.hops().map(|hop| HostKeys::load(&settings.host_keys, &hop.server.host, hop.server.port));
     let host_keys: Result<Vec<_>, _> = host_keys.map(|keys| keys.map(Arc::new)).collect();
@@ -105,7 +109,7 @@ mod tests {
     use interlink_transport::Endpoint;
 
     use super::*;
-    use crate::config::{Direction, Forward, Remote, Server};
+    use crate::config::{Direction, Engine, Forward, Remote, Server};
     use crate::hostkeys::Source;
     use crate::identity;
 
@@ -118,6 +122,7 @@ mod tests {
             server: Server { host: "login".into(), port: 22 },
             user: "me".into(),
             jumps: Vec::new(),
+            engine: Engine::BuiltIn,
             identity: identity::Source { key_file: Some(key_file), ..identity::Source::default() },
             host_keys: Source::File(dir.join("hosts")),
             forwards: vec![Forward {

@@ -9,9 +9,12 @@ use interlink_daemon::paths::expand_tilde;
 use interlink_transport::Endpoint;
 use interlink_transport::endpoint::SOCKET_PATH_LIMIT;
 
-use super::{Direction, Forward, Hop, ONLY, Remote, Server, Settings};
+use super::{Direction, Engine, Forward, Hop, ONLY, Remote, Server, Settings, System};
 use crate::hostkeys::Source;
 use crate::identity;
+
+/// Stands for a user that ssh_config names.
+const OF_SSH_CONFIG: &str = "the user of ssh_config";
 
 /// Holds a forward open between a local socket and a service behind SSH.
 #[derive(Debug, Default, Parser)]
@@ -38,6 +41,12 @@ pub struct Flags {
     /// Hosts to log in at on the way to -addr, one through the other, with the same key; as ProxyJump of ssh_config
     #[arg(long, value_name = "[USER@]HOST[:PORT],…")]
     proxyjump: Option<String>,
+    /// What speaks SSH: builtin, or openssh, the ssh of this machine under supervision, where ssh_config, Kerberos or a proxy are needed; -user and -keyfile may then be left out
+    #[arg(long, value_name = "ENGINE", default_value = "builtin")]
+    engine: String,
+    /// With -engine openssh: the ssh_config to use instead of the user's and the system's
+    #[arg(long = "F", value_name = "FILE")]
+    ssh_config: Option<String>,
     /// Where clients connect: path of a Unix socket, or host:port of the loopback interface. With -reverse, where the service is
     #[arg(long, value_name = "PATH|HOST:PORT")]
     lsock: Option<String>,
@@ -129,9 +138,19 @@ impl Flags {
     /// # Errors
     /// One sentence for the person who typed them.
     pub fn settings(self, env: &Environment, listed: Vec<Forward>) -> Result<Settings, String> {
-        let server = parse_server(&required(self.addr, "addr", "login.example.org:22")?)?;
-        let user = required(self.user, "user", "alice")?;
-        let identity = identity(self.keyfile, self.passphrasefile, self.identityagent, env)?;
+        let addr = required(self.addr, "addr", "login.example.org:22")?;
+        let server = parse_server(&addr)?;
+        let user = present(self.user);
+        let engine = engine(&self.engine, present(self.ssh_config), user.is_some(), names_port(&addr))?;
+        let (user, identity) = match engine {
+            Engine::BuiltIn => {
+                let user = required(user, "user", "alice")?;
+                (user, identity(self.keyfile, self.passphrasefile, self.identityagent, env)?)
+            }
+            Engine::OpenSsh(_) => {
+                (user.unwrap_or_else(|| OF_SSH_CONFIG.into()), for_ssh(self.keyfile, self.passphrasefile, self.identityagent)?)
+            }
+        };
         let jumps = parse_jumps(present(self.proxyjump).as_deref(), &user)?;
         let single = [&self.lsock, &self.rport, &self.rsock, &self.rexec].iter().any(|flag| flag.is_some());
         let forwards = if listed.is_empty() {
@@ -165,6 +184,7 @@ impl Flags {
             user,
             jumps,
             identity,
+            engine,
             host_keys,
             forwards,
             connections: parse_connections(&self.connections)?,
@@ -208,6 +228,50 @@ fn identity(
         passphrase_file: present(passphrase_file).map(|p| expand_tilde(&p)),
         agent,
     })
+}
+
+/// The same for ssh, which has its own rules for what is not given.
+fn for_ssh(
+    key_file: Option<String>,
+    passphrase_file: Option<String>,
+    agent: Option<String>,
+) -> Result<identity::Source, String> {
+    if present(passphrase_file).is_some() {
+        return Err("-passphrasefile and -engine openssh exclude each other: ssh takes a passphrase from a person only; add the key to an SSH agent".into());
+    }
+    Ok(identity::Source {
+        key_file: present(key_file).map(|p| expand_tilde(&p)),
+        passphrase_file: None,
+        // ssh finds SSH_AUTH_SOCK by itself.
+        agent: present(agent).filter(|agent| agent != "SSH_AUTH_SOCK").map(|p| expand_tilde(&p)),
+    })
+}
+
+fn engine(name: &str, config: Option<String>, user: bool, port: bool) -> Result<Engine, String> {
+    match (name.trim(), config) {
+        ("builtin" | "", None) => Ok(Engine::BuiltIn),
+        ("builtin" | "", Some(_)) => Err("-F belongs to -engine openssh: the built-in engine reads no ssh_config".into()),
+        ("openssh", config) => Ok(Engine::OpenSsh(System {
+            program: "ssh".into(),
+            config: config.map(|p| absolute(&expand_tilde(&p))).transpose()?,
+            user,
+            port,
+        })),
+        (other, _) => Err(format!("-engine is {other:?}: it should be builtin or openssh")),
+    }
+}
+
+/// Included files are looked up beside ssh's own otherwise.
+fn absolute(path: &std::path::Path) -> Result<PathBuf, String> {
+    std::path::absolute(path).map_err(|err| format!("-F {}: {err}", path.display()))
+}
+
+/// Whether an address that can be read ends in a port.
+fn names_port(text: &str) -> bool {
+    match text.strip_prefix('[') {
+        Some(rest) => rest.contains("]:"),
+        None => text.parse::<IpAddr>().is_err() && text.contains(':'),
+    }
 }
 
 /// `[user@]host[:port]`, separated by commas, as `ssh -J` takes them.

@@ -24,6 +24,8 @@ pub struct Settings {
     pub jumps: Vec<Hop>,
     /// What logs in, at the jump hosts too.
     pub identity: identity::Source,
+    /// What speaks SSH.
+    pub engine: Engine,
     /// Where the server's keys are recorded.
     pub host_keys: hostkeys::Source,
     /// What is carried; never empty.
@@ -56,6 +58,39 @@ impl Settings {
         let last = Hop { user: self.user.clone(), server: self.server.clone() };
         self.jumps.iter().cloned().chain([last])
     }
+}
+
+/// What speaks SSH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Engine {
+    /// This program.
+    BuiltIn,
+    /// The system's `ssh`, supervised.
+    OpenSsh(System),
+}
+
+impl Engine {
+    /// The system's `ssh`, if that is it.
+    #[must_use]
+    pub fn system(&self) -> Option<&System> {
+        match self {
+            Self::BuiltIn => None,
+            Self::OpenSsh(system) => Some(system),
+        }
+    }
+}
+
+/// How the system's `ssh` is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct System {
+    /// The program, looked up in PATH.
+    pub program: PathBuf,
+    /// The ssh_config to use instead of the user's and the system's.
+    pub config: Option<PathBuf>,
+    /// Whether the user was given; otherwise ssh_config says.
+    pub user: bool,
+    /// Whether the port was given; otherwise ssh_config says.
+    pub port: bool,
 }
 
 /// A server and who logs in there.

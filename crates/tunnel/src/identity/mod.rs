@@ -61,6 +61,8 @@ pub enum Secret {
         /// The one key of it that is meant; all of them if `None`.
         only: Option<Box<PublicKey>>,
     },
+    /// The system's `ssh`, by its configuration.
+    Ssh,
 }
 
 impl std::fmt::Debug for Identity {
@@ -102,24 +104,34 @@ impl Identity {
         Ok(Self { path: Some(path.clone()), secret, certificate })
     }
 
+    /// What the system's `ssh` logs in with.
+    #[must_use]
+    pub fn of_ssh(source: &Source) -> Self {
+        Self { path: source.key_file.clone(), secret: Secret::Ssh, certificate: None }
+    }
+
     /// Its public half, where one key is meant.
     #[must_use]
     pub fn public(&self) -> Option<&PublicKey> {
         match &self.secret {
             Secret::Key(key) => Some(key.public_key()),
             Secret::Agent { only, .. } => only.as_deref(),
+            Secret::Ssh => None,
         }
     }
 
     /// Type and fingerprint, and the certificate's name, for logs.
     #[must_use]
     pub fn describe(&self) -> String {
+        if matches!(self.secret, Secret::Ssh) {
+            return self.name();
+        }
         let key = match self.public() {
             Some(key) => super::hostkeys::verify::describe(key),
             None => "any key".to_owned(),
         };
         let held = match &self.secret {
-            Secret::Key(_) => String::new(),
+            Secret::Key(_) | Secret::Ssh => String::new(),
             Secret::Agent { socket, .. } => format!(" of the SSH agent at {}", socket.display()),
         };
         match &self.certificate {
@@ -137,6 +149,7 @@ impl Identity {
             (Some(path), _) => format!("the key {}", path.display()),
             (None, Secret::Agent { socket, .. }) => format!("the keys of the SSH agent at {}", socket.display()),
             (None, Secret::Key(_)) => "the key".to_owned(),
+            (None, Secret::Ssh) => "whatever ssh_config says".to_owned(),
         }
     }
 }

@@ -91,6 +91,7 @@ impl Pen {
                 let offers = Offer::with_certificate(key.public_key(), certificate);
                 Ok((Self { hand: Hand::Key(Arc::clone(key)), signs: None }, offers))
             }
+            Secret::Ssh => Err(AgentError::Missing("a key of its own: ssh_config names it".into())),
             Secret::Agent { socket, only } => {
                 let (agent, held) = ask(socket).await?;
                 let offers = match only {

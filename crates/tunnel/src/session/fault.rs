@@ -197,12 +197,22 @@ impl Fault {
     pub fn agent(identity: &Identity, err: &AgentError) -> Self {
         let agent = match &identity.secret {
             Secret::Agent { socket, .. } => format!("the SSH agent at {}", socket.display()),
-            Secret::Key(_) => "the SSH agent".to_owned(),
+            Secret::Key(_) | Secret::Ssh => "the SSH agent".to_owned(),
         };
         Self::eager(
             Step::Login,
             format!("{agent} can't log in: {err}"),
             "start it, or add the key to it (ssh-add); -identityagent or SSH_AUTH_SOCK names its socket",
+        )
+    }
+
+    /// The system's ssh can't be used at all.
+    #[must_use]
+    pub fn ssh_unusable(why: &str) -> Self {
+        Self::eager(
+            Step::Name,
+            format!("the ssh of this machine can't be used: {why}"),
+            "install OpenSSH's client, or leave -engine openssh away",
         )
     }
 
@@ -240,7 +250,7 @@ impl Fault {
                 format!("{} ({})", identity.name(), identity.describe()),
                 format!("the public key ({})", path.display()),
             ),
-            (Secret::Key(_), Some(path)) => (
+            (Secret::Key(_) | Secret::Ssh, Some(path)) => (
                 format!("{} ({})", identity.name(), identity.describe()),
                 format!("the public key (ssh-keygen -y -f {})", path.display()),
             ),
