@@ -8,18 +8,20 @@
 //! ```
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use interlink_daemon::Failure;
 use interlink_transport::Stream;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{Direction, Forward, Hop, Settings};
+use crate::config::{Direction, Hop, Settings};
 use crate::credentials::Credentials;
-use crate::session::bring_up;
+use crate::forward::route::Route;
 use crate::session::fault::Fault;
 use crate::session::live::{ListenError, Live, OpenError};
 use crate::session::step::Step;
+use crate::session::{connect, running};
 
 /// Round trips measured; the median of them is told.
 const ROUND_TRIPS: usize = 9;
@@ -33,26 +35,29 @@ const COLUMN: usize = 14;
 /// [`Failure`] with code 1 and the first step that failed.
 pub async fn run(settings: &Settings, credentials: Credentials, out: &mut impl Write) -> Result<(), Failure> {
     let began = Instant::now();
-    let forward = &settings.forwards[0];
-    let found = attempt(settings, forward, &credentials).await;
-    let failed = found.as_ref().err().map(|fault| fault.step);
-    let told = tell(settings, forward, &credentials, &found, began.elapsed(), out);
+    let found = attempt(settings, &credentials).await;
+    let told = tell(settings, &credentials, &found, began.elapsed(), out);
     told.map_err(|err| Failure::failed(format!("stdout can't be written to: {err}")))?;
-    match (found, failed) {
-        (Err(fault), Some(step)) => Err(Failure::failed(format!("{}: {}; {}", step.name(), fault.cause, fault.remedy))),
-        _ => Ok(()),
+    let failed = match &found {
+        Err(fault) => Some(fault),
+        Ok(found) => found.services.iter().find_map(|service| service.as_ref().err()),
+    };
+    match failed {
+        Some(fault) => Err(Failure::failed(format!("{}: {}; {}", fault.step.name(), fault.cause, fault.remedy))),
+        None => Ok(()),
     }
 }
 
-/// What a check that found nothing wrong knows.
+/// What a check knows that could log in.
 struct Found {
     peer: String,
     round_trip: Option<Duration>,
-    service: Duration,
+    /// For each forward, how long a connection to its end took.
+    services: Vec<Result<Duration, Fault>>,
 }
 
-async fn attempt(settings: &Settings, forward: &Forward, credentials: &Credentials) -> Result<Found, Fault> {
-    let (live, _end) = bring_up(settings, forward, credentials, None).await?;
+async fn attempt(settings: &Settings, credentials: &Credentials) -> Result<Found, Fault> {
+    let (live, _end) = connect(settings, credentials, None).await?;
     let limit = settings.connect_timeout;
     let mut trips = Vec::new();
     for _ in 0..ROUND_TRIPS {
@@ -60,19 +65,29 @@ async fn attempt(settings: &Settings, forward: &Forward, credentials: &Credentia
     }
     trips.sort_unstable();
     let round_trip = trips.get(trips.len() / 2).copied();
-    let began = Instant::now();
-    let service = service(settings, forward, &live).await;
-    let found = service.map(|()| Found { peer: live.peer.to_string(), round_trip, service: began.elapsed() });
+    let mut services = Vec::new();
+    for forward in &settings.forwards {
+        let route = Route::new(forward.clone());
+        services.push(match running(settings, &live, &route).await {
+            Ok(()) => {
+                let began = Instant::now();
+                service(settings, &route, &live).await.map(|()| began.elapsed())
+            }
+            Err(fault) => Err(fault),
+        });
+    }
+    let found = Found { peer: live.peer.to_string(), round_trip, services };
     live.close().await;
-    found
+    Ok(found)
 }
 
 /// Whether a connection comes through to the end.
-async fn service(settings: &Settings, forward: &Forward, live: &std::sync::Arc<Live>) -> Result<(), Fault> {
+async fn service(settings: &Settings, route: &Arc<Route>, live: &Arc<Live>) -> Result<(), Fault> {
+    let forward = &route.forward;
     let limit = settings.connect_timeout;
     let server = &settings.server;
     match forward.direction {
-        Direction::Forward => match live.open(&forward.remote, limit).await {
+        Direction::Forward => match live.open(route, limit).await {
             Ok(conduit) => {
                 conduit.close().await;
                 Ok(())
@@ -84,7 +99,7 @@ async fn service(settings: &Settings, forward: &Forward, live: &std::sync::Arc<L
             Err(OpenError::Timeout) => Err(Fault::timeout(server, Step::Service, limit)),
         },
         Direction::Reverse => {
-            match live.listen(&forward.remote, limit).await {
+            match live.listen(route, limit).await {
                 Ok(()) => live.listen_no_longer(&forward.remote).await,
                 Err(ListenError::Lost) => return Err(Fault::lost(server, "while it was asked to listen")),
                 Err(refused) => return Err(Fault::no_listener(server, &forward.remote, &refused)),
@@ -99,7 +114,6 @@ async fn service(settings: &Settings, forward: &Forward, live: &std::sync::Arc<L
 
 fn tell(
     settings: &Settings,
-    forward: &Forward,
     credentials: &Credentials,
     found: &Result<Found, Fault>,
     took: Duration,
@@ -113,32 +127,56 @@ fn tell(
     // Where it failed, or the server.
     let last = || Hop { user: settings.user.clone(), server: settings.server.clone() };
     let hop = settings.jumps.get(passed).cloned().unwrap_or_else(last);
-    for step in Step::ALL {
+    for step in Step::ALL.into_iter().filter(|step| *step < Step::Forwarding) {
         if let Some(fault) = failed.filter(|fault| fault.step == step) {
-            writeln!(out, "FAIL  {:COLUMN$} {}", step.name(), fault.cause)?;
-            writeln!(out, "      {:COLUMN$} {}", "", fault.remedy)?;
+            fail(out, fault)?;
             return out.flush();
         }
         let words = match step {
             Step::Name => hop.server.host.clone(),
             Step::Tcp => found.as_ref().map_or_else(|_| hop.server.to_string(), |found| found.peer.clone()),
-            Step::Greeting | Step::Handshake | Step::HostKey => String::new(),
             Step::Login => format!("{} as {}", credentials.identity().describe(), hop.user),
-            Step::Forwarding => forward.remote.to_string(),
-            Step::Service => forward.leads_to(),
+            _ => String::new(),
         };
-        writeln!(out, "{}", format!("ok    {:COLUMN$} {words}", step.name()).trim_end())?;
+        pass(out, step, &words)?;
     }
-    if let Ok(Found { round_trip, service, .. }) = found {
-        let trip = round_trip.map_or_else(|| "not measured".to_owned(), millis);
-        writeln!(
-            out,
-            "      round trip {trip}, a connection to the service {}, all {}",
-            millis(*service),
-            millis(took)
-        )?;
+    let found = match found {
+        Ok(found) => found,
+        Err(fault) => {
+            fail(out, fault)?;
+            return out.flush();
+        }
+    };
+    let several = settings.forwards.len() > 1;
+    for (forward, service) in settings.forwards.iter().zip(&found.services) {
+        let name = if several { format!("{}: ", forward.name) } else { String::new() };
+        let words = [(Step::Forwarding, forward.remote.to_string()), (Step::Service, forward.leads_to())];
+        for (step, words) in words {
+            match service.as_ref().err().filter(|fault| fault.step == step) {
+                Some(fault) => {
+                    fail(out, &Fault { cause: format!("{name}{}", fault.cause), ..fault.clone() })?;
+                    break;
+                }
+                None => pass(out, step, &format!("{name}{words}"))?,
+            }
+        }
+    }
+    let trip = found.round_trip.map_or_else(|| "not measured".to_owned(), millis);
+    if let Ok(services) = found.services.iter().map(Result::as_ref).collect::<Result<Vec<_>, _>>() {
+        let slowest = services.into_iter().max().copied().unwrap_or_default();
+        let service = millis(slowest);
+        writeln!(out, "      round trip {trip}, a connection to the service {service}, all {}", millis(took))?;
     }
     out.flush()
+}
+
+fn pass(out: &mut impl Write, step: Step, words: &str) -> std::io::Result<()> {
+    writeln!(out, "{}", format!("ok    {:COLUMN$} {words}", step.name()).trim_end())
+}
+
+fn fail(out: &mut impl Write, fault: &Fault) -> std::io::Result<()> {
+    writeln!(out, "FAIL  {:COLUMN$} {}", fault.step.name(), fault.cause)?;
+    writeln!(out, "      {:COLUMN$} {}", "", fault.remedy)
 }
 
 fn millis(time: Duration) -> String {

@@ -7,11 +7,12 @@ use interlink_daemon::{exit, flags};
 use interlink_tunnel::config::{Origin, Stop};
 
 fn main() -> ExitCode {
-    let settings = match Origin::of_process().read() {
+    let origin = Origin::of_process();
+    let settings = match origin.read() {
         Ok(settings) => settings,
         Err(Stop::Flags(stop)) => return flags::tell("ssh-tunnel", &stop).into(),
         Err(Stop::Failure(failure)) => return exit::report("ssh-tunnel", &failure),
     };
     logs::init("tunnel", Level::from_keys(settings.verbose, false));
-    interlink_daemon::run_on_one_thread("ssh-tunnel", interlink_tunnel::run(settings))
+    interlink_daemon::run_on_one_thread("ssh-tunnel", interlink_tunnel::run(settings, origin))
 }

@@ -15,6 +15,15 @@ pub(super) fn take(name: &str) -> Option<OwnedFd> {
     Some(passed.swap_remove(at).1)
 }
 
+/// Closes what was kept under other names, and tells these.
+pub(super) fn give_up_others(names: &[String]) -> Vec<String> {
+    let mut passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
+    let passed = passed.get_or_insert_with(all);
+    let (ours, others): (Vec<_>, Vec<_>) = std::mem::take(passed).into_iter().partition(|(own, _)| names.contains(own));
+    *passed = ours;
+    others.into_iter().map(|(name, _)| name).collect()
+}
+
 fn all() -> Vec<(String, OwnedFd)> {
     match sd_notify::listen_fds_with_names() {
         Ok(fds) => fds

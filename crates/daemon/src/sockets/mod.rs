@@ -25,7 +25,7 @@ pub async fn listen(endpoint: &Endpoint, name: &str) -> Result<Listener, BindErr
             }
             Err(err) => {
                 tracing::info!("made the listening socket {name} anew: {err}");
-                tell(sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]));
+                remove(name);
             }
         }
     }
@@ -40,6 +40,34 @@ pub async fn listen(endpoint: &Endpoint, name: &str) -> Result<Listener, BindErr
         tell(stored);
     }
     Ok(listener)
+}
+
+/// Gives up a socket for good: neither the service manager nor its file keeps it.
+pub fn forget(mut listener: Listener, name: &str) {
+    listener.release();
+    remove(name);
+}
+
+/// Has the service manager keep a socket under another name.
+pub fn rename(listener: &Listener, from: &str, to: &str) {
+    if from != to && std::env::var_os("NOTIFY_SOCKET").is_some() {
+        // It ignores one that it has already, whatever the name.
+        remove(from);
+        tell(sd_notify::notify_with_fds(&[NotifyState::FdStore, NotifyState::FdName(to)], &[listener.as_fd()]));
+    }
+}
+
+/// Gives up the sockets that the service manager has kept under other names than these, so that nobody waits in the
+/// queue of one that is no longer asked for. To be called before the first [`listen`].
+pub fn forget_others(names: &[String]) {
+    for name in inherited::give_up_others(names) {
+        tracing::info!("gave up the listening socket {name} of the run before: it is no longer asked for");
+        remove(&name);
+    }
+}
+
+fn remove(name: &str) {
+    tell(sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]));
 }
 
 fn tell(told: std::io::Result<()>) {

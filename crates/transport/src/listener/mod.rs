@@ -158,6 +158,13 @@ impl Listener {
         }
     }
 
+    /// Takes back [`Listener::keep`]: the file goes with this.
+    pub fn release(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.kept = false;
+        }
+    }
+
     async fn bind_tcp(endpoint: &Endpoint, host: &str, port: u16) -> Result<Self, BindError> {
         let system = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => {

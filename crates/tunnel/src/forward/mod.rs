@@ -2,6 +2,8 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`route`] | one forward while the tunnel runs |
+//! | [`served`] | all forwards, and how they change while the tunnel runs |
 //! | [`mod@splice`] | bytes both ways until both directions ended |
 //! | [`backlog`] | what the server sent and the client has not taken yet |
 //! | [`reverse`] | the other way round: connections that the server accepts |
@@ -11,8 +13,11 @@
 
 pub mod backlog;
 pub mod reverse;
+pub mod route;
+pub mod served;
 pub mod splice;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use interlink_transport::{Listener, Stream, mux};
@@ -21,10 +26,10 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Remote;
 use crate::session::conduit::Conduit;
-use crate::session::link::{Link, wait_for_up};
+use crate::session::link::{Link, wait_for_way};
 use crate::session::live::OpenError;
+use route::Route;
 use splice::{End, splice};
 
 /// Patience of a forward.
@@ -36,29 +41,36 @@ pub struct Patience {
     pub open: Duration,
 }
 
-/// Accepts connections until `stop`, then closes the listener. The connections live on in `tasks`, until `cut`.
-pub async fn accept(
-    listener: Listener,
-    remote: Remote,
-    link: watch::Receiver<Link>,
-    patience: Patience,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-    cut: &CancellationToken,
-) {
+/// What carries connections.
+#[derive(Debug, Clone)]
+pub struct Carrier {
+    /// The sessions.
+    pub links: watch::Receiver<Vec<Link>>,
+    /// How long to wait for what.
+    pub patience: Patience,
+    /// The connections that are open.
+    pub tasks: TaskTracker,
+    /// Ends them.
+    pub cut: CancellationToken,
+}
+
+/// Accepts connections of `route` until `stop`, and gives the listener back. The connections live on.
+pub async fn accept(listener: Listener, route: Arc<Route>, carrier: Carrier, stop: CancellationToken) -> Listener {
     loop {
         let (stream, peer) = tokio::select! {
+            biased;
+            () = stop.cancelled() => return listener,
             accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
         };
         if !peer.may_pass() {
             tracing::warn!(uid = peer.uid, "turned away a connection of another user of this machine");
             continue;
         }
-        let (remote, link, cut) = (remote.clone(), link.clone(), cut.clone());
-        tasks.spawn(async move {
+        let (route, links, patience, cut) =
+            (Arc::clone(&route), carrier.links.clone(), carrier.patience, carrier.cut.clone());
+        carrier.tasks.spawn(async move {
             tokio::select! {
-                () = carry(stream, &remote, link, patience) => {}
+                () = carry(stream, &route, links, patience) => {}
                 () = cut.cancelled() => {}
             }
         });
@@ -66,15 +78,16 @@ pub async fn accept(
 }
 
 /// One connection from its beginning to its end.
-async fn carry(stream: Stream, remote: &Remote, mut link: watch::Receiver<Link>, patience: Patience) {
+async fn carry(stream: Stream, route: &Arc<Route>, mut links: watch::Receiver<Vec<Link>>, patience: Patience) {
+    let _open = route.traffic.begin();
     let deadline = Instant::now() + patience.outage;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let Some(live) = wait_for_up(&mut link, left).await else {
+        let Some((live, load)) = wait_for_way(&mut links, &route.forward.name, left).await else {
             tracing::debug!("closed a connection: the tunnel did not come up in time");
             return;
         };
-        match live.open(remote, patience.open).await {
+        match live.open(route, patience.open).await {
             Ok(conduit) => {
                 // The session ends with its last user; a connection must not keep a dead one.
                 drop(live);
@@ -85,14 +98,14 @@ async fn carry(stream: Stream, remote: &Remote, mut link: watch::Receiver<Link>,
                         tracing::debug!(?end, "a connection ended");
                     }
                 }
+                drop(load);
                 return;
             }
             // Nothing was sent: the next session serves it as well.
             Err(OpenError::Lost) if Instant::now() < deadline => {
-                let gone = async {
-                    let _ = link.wait_for(|l| !matches!(l, Link::Up(up) if std::sync::Arc::ptr_eq(up, &live))).await;
-                };
-                let _ = timeout(deadline.saturating_duration_since(Instant::now()), gone).await;
+                let left = deadline.saturating_duration_since(Instant::now());
+                let there = |link: &Link| link.live().is_some_and(|up| Arc::ptr_eq(up, &live));
+                let _ = timeout(left, links.wait_for(|links| !links.iter().any(there))).await;
             }
             Err(err) => {
                 tracing::debug!(?err, "closed a connection: the server did not open a channel for it");

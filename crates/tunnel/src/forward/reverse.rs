@@ -1,54 +1,68 @@
 //! Connections that the server accepts, each carried to the service on this side.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use interlink_transport::{Endpoint, Stream};
+use interlink_transport::Stream;
 use russh::ChannelOpenFailure;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::report;
+use super::route::{FarEnd, Route, Routes};
 use super::splice::splice;
+use super::{Carrier, report};
+use crate::config::Direction;
 use crate::session::Incoming;
-use crate::session::link::Link;
-use crate::session::live::FarEnd;
 
-/// Takes over connections until `stop`. They live on in `tasks`, until `cut`.
+/// Takes over connections until `stop`; what comes later, or was not asked for, is turned away. They live on.
 pub async fn accept(
     mut incoming: mpsc::Receiver<Incoming>,
-    service: &Endpoint,
-    limit: Duration,
-    link: watch::Receiver<Link>,
-    tasks: &TaskTracker,
+    routes: watch::Receiver<Routes>,
+    carrier: Carrier,
     stop: &CancellationToken,
-    cut: &CancellationToken,
 ) {
     loop {
         let next = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
             next = incoming.recv() => next,
-            () = stop.cancelled() => return,
         };
         let Some(next) = next else { return };
-        let (service, link, cut) = (service.clone(), link.clone(), cut.clone());
-        tasks.spawn(async move {
+        let asked = routes.borrow().iter().find(|route| leads(route, &next)).map(Arc::clone);
+        let Some(route) = asked else {
+            tracing::debug!(at = %next.at, "turned away a connection where nobody asked the server to listen");
+            next.reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+            continue;
+        };
+        let (limit, cut) = (carrier.patience.open, carrier.cut.clone());
+        carrier.tasks.spawn(async move {
             tokio::select! {
-                () = carry(next, &service, limit, &link) => {}
+                () = carry(next, &route, limit) => {}
                 () = cut.cancelled() => {}
             }
         });
     }
+    // Whoever connected just now learns at once that nobody is here any more.
+    incoming.close();
+    while let Some(late) = incoming.recv().await {
+        late.reply.reject(ChannelOpenFailure::ConnectFailed).await;
+    }
+}
+
+fn leads(route: &Route, next: &Incoming) -> bool {
+    route.forward.direction == Direction::Reverse && route.forward.remote == next.at && !route.removed.is_cancelled()
 }
 
 /// Dials first: the client at the server is told at once when nobody is here.
-async fn carry(next: Incoming, service: &Endpoint, limit: Duration, link: &watch::Receiver<Link>) {
+async fn carry(next: Incoming, route: &Route, limit: std::time::Duration) {
+    let _open = route.traffic.begin();
+    let service = &route.forward.local;
     let dialled = timeout(limit, Stream::connect(service)).await;
     let stream = match dialled {
         Ok(Ok(stream)) => stream,
         Ok(Err(err)) => {
             tracing::debug!(%err, "{service} can't be connected to: turned a connection away");
-            note(link, FarEnd::Refuses);
+            route.note(FarEnd::Refuses);
             return next.reply.reject(ChannelOpenFailure::ConnectFailed).await;
         }
         Err(_) => {
@@ -56,13 +70,7 @@ async fn carry(next: Incoming, service: &Endpoint, limit: Duration, link: &watch
             return next.reply.reject(ChannelOpenFailure::ConnectFailed).await;
         }
     };
-    note(link, FarEnd::Answers);
+    route.note(FarEnd::Answers);
     next.reply.accept().await;
     report(splice(stream, next.channel).await);
-}
-
-fn note(link: &watch::Receiver<Link>, seen: FarEnd) {
-    if let Link::Up(live) = &*link.borrow() {
-        live.note(seen);
-    }
 }

@@ -11,6 +11,7 @@ use russh::client::{Handle, Msg};
 use russh::{Channel, ChannelMsg};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::fault::{Fault, Silence};
@@ -19,21 +20,23 @@ use super::step::Step;
 use crate::config::Settings;
 
 /// How long a command may take to greet, beyond the time limit of a step: login shells read modules and quotas.
-const PROFILE: Duration = Duration::from_secs(20);
+pub(super) const PROFILE: Duration = Duration::from_secs(20);
 
 /// Words of stderr that an error may need.
 const STDERR: usize = 4096;
 
-/// How long the session's own word on its end may lag behind that of the command.
-const REASON: Duration = Duration::from_millis(200);
+/// A command that greeted.
+pub(super) struct Running {
+    /// Opens connections over it.
+    pub(super) opener: Opener,
+    /// Tells why it ended.
+    pub(super) ended: oneshot::Receiver<String>,
+    /// Moves its bytes; without it the command is told to end.
+    pub(super) driver: AbortHandle,
+}
 
-/// Runs `command` and waits for its greeting. The receiver tells why it, or the session, ended.
-pub(super) async fn start(
-    settings: &Settings,
-    command: &str,
-    handle: &Handle<Gatekeeper>,
-    end: oneshot::Receiver<String>,
-) -> Result<(Opener, oneshot::Receiver<String>), Fault> {
+/// Runs `command` and waits for its greeting.
+pub(super) async fn start(settings: &Settings, command: &str, handle: &Handle<Gatekeeper>) -> Result<Running, Fault> {
     let server = &settings.server;
     let opened = async {
         let channel = handle.channel_open_session().await?;
@@ -54,26 +57,14 @@ pub(super) async fn start(
     };
     let (reader, writer) = tokio::io::split(channel.into_stream());
     let (opener, driver) = mux::opener(tokio::io::join(Cursor::new(rest).chain(reader), writer));
-    let (ended, why) = oneshot::channel();
+    let (tell, ended) = oneshot::channel();
     let command = command.to_owned();
-    tokio::spawn(async move {
-        tokio::pin!(driver);
-        let mut end = end;
-        let words = tokio::select! {
-            biased;
-            words = &mut end => words.unwrap_or_else(|_| "its task ended".into()),
-            broke = &mut driver => {
-                let broke = broke.map_or_else(|| format!("`{command}` ended"), |why| format!("`{command}`: {why}"));
-                match tokio::time::timeout(REASON, end).await {
-                    Ok(Ok(words)) => words,
-                    Ok(Err(_)) | Err(_) => broke,
-                }
-            }
-        };
+    let driver = tokio::spawn(async move {
+        let why = driver.await;
         // Nobody wants to know when the tunnel has stopped.
-        let _ = ended.send(words);
+        let _ = tell.send(why.map_or_else(|| format!("`{command}` ended"), |why| format!("`{command}`: {why}")));
     });
-    Ok((opener, why))
+    Ok(Running { opener, ended, driver: driver.abort_handle() })
 }
 
 /// Reads until the greeting is complete; what came behind it.

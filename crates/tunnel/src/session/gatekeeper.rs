@@ -9,6 +9,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure};
 use tokio::sync::{mpsc, oneshot};
 
 use super::fault::end_in_words;
+use crate::config::Remote;
 use crate::hostkeys::verify::{Refusal, describe};
 use crate::hostkeys::{HostKeys, Judgement};
 
@@ -29,6 +30,8 @@ impl From<russh::Error> for Broken {
 
 /// A connection that the server accepted for us and wants to hand over.
 pub struct Incoming {
+    /// Where the server accepted it.
+    pub at: Remote,
     /// The channel, once accepted.
     pub channel: Channel<Msg>,
     /// Accepts or rejects it.
@@ -47,9 +50,9 @@ pub(super) struct Gatekeeper {
 
 impl Gatekeeper {
     /// Never waits: the session stands still while this runs.
-    async fn hand_over(&self, channel: Channel<Msg>, reply: ChannelOpenHandle) -> Result<(), Broken> {
+    async fn hand_over(&self, at: Remote, channel: Channel<Msg>, reply: ChannelOpenHandle) -> Result<(), Broken> {
         let Some(incoming) = &self.incoming else { return reject(reply).await };
-        if let Err(refused) = incoming.try_send(Incoming { channel, reply }) {
+        if let Err(refused) = incoming.try_send(Incoming { at, channel, reply }) {
             refused.into_inner().reply.reject(ChannelOpenFailure::ResourceShortage).await;
         }
         Ok(())
@@ -127,23 +130,25 @@ impl Handler for Gatekeeper {
         &mut self,
         channel: Channel<Msg>,
         _: &str,
-        _: u32,
+        port: u32,
         _: &str,
         _: u32,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Broken> {
-        self.hand_over(channel, reply).await
+        // No such port was asked for.
+        let Ok(port) = u16::try_from(port) else { return reject(reply).await };
+        self.hand_over(Remote::Port(port), channel, reply).await
     }
 
     async fn server_channel_open_forwarded_streamlocal(
         &mut self,
         channel: Channel<Msg>,
-        _: &str,
+        path: &str,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Broken> {
-        self.hand_over(channel, reply).await
+        self.hand_over(Remote::Socket(path.to_owned()), channel, reply).await
     }
 
     // A server may also open channels to its client for agent and X11 forwarding. Neither was asked for, so each is

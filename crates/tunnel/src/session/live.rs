@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use interlink_transport::mux::{self, Opener};
 use jiff::Timestamp;
 use russh::client::Handle;
 use russh::{ChannelOpenFailure, Disconnect};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::conduit::Conduit;
 use super::gatekeeper::Gatekeeper;
 use crate::config::Remote;
+use crate::forward::route::{FarEnd, Load, Route};
 
 /// How `sshd` may know the loopback interface: `permitopen` and `PermitOpen` compare names literally, so where one is
 /// forbidden the other may be allowed.
@@ -31,11 +32,10 @@ pub struct Live {
     pub peer: SocketAddr,
     /// When it came up.
     pub since: Timestamp,
-    /// What opens connections over a command that carries them.
+    /// What opens connections over a command that carries them, by the forward's name.
     openers: Mutex<HashMap<String, Opener>>,
-    /// Index into [`LOOPBACKS`] of the name that was allowed last.
-    loopback: AtomicU8,
-    far_end: watch::Sender<FarEnd>,
+    /// Connections that were given to this session and have not ended.
+    open: Arc<AtomicUsize>,
     link: Cut,
 }
 
@@ -43,17 +43,6 @@ impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Live").field("peer", &self.peer).field("since", &self.since).finish_non_exhaustive()
     }
-}
-
-/// Whether the service behind the tunnel takes connections, as far as is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FarEnd {
-    /// Not asked yet.
-    Unknown,
-    /// The last connection was accepted.
-    Answers,
-    /// The last connection was refused.
-    Refuses,
 }
 
 /// Why a channel did not open.
@@ -103,58 +92,61 @@ impl Drop for Cut {
 
 impl Live {
     pub(super) fn new(handle: Handle<Gatekeeper>, peer: SocketAddr, link: Cut) -> Self {
-        Self {
-            handle,
-            peer,
-            since: Timestamp::now(),
-            openers: Mutex::default(),
-            loopback: AtomicU8::new(0),
-            far_end: watch::Sender::new(FarEnd::Unknown),
-            link,
-        }
+        Self { handle, peer, since: Timestamp::now(), openers: Mutex::default(), open: Arc::default(), link }
     }
 
     pub(super) fn handle(&self) -> &Handle<Gatekeeper> {
         &self.handle
     }
 
-    /// From here on `command` carries connections, opened by `opener`.
-    pub(super) fn carries(&self, command: &str, opener: Opener) {
-        self.openers.lock().unwrap_or_else(PoisonError::into_inner).insert(command.to_owned(), opener);
+    /// From here on a command carries the forward `name`: `opener` opens its connections.
+    pub(super) fn carries(&self, name: &str, opener: Opener) {
+        self.openers.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), opener);
     }
 
-    fn opener(&self, command: &str) -> Option<Opener> {
-        self.openers.lock().unwrap_or_else(PoisonError::into_inner).get(command).cloned()
+    /// The command of the forward `name` has ended.
+    pub(super) fn carries_no_more(&self, name: &str) {
+        self.openers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    /// Follows what is known of the far end.
+    fn opener(&self, name: &str) -> Option<Opener> {
+        self.openers.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// How many connections it carries.
     #[must_use]
-    pub fn far_end(&self) -> watch::Receiver<FarEnd> {
-        self.far_end.subscribe()
+    pub fn open_channels(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
-    /// Opens a way to `remote`.
+    /// One more connection for this session, until the guard is dropped.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        Load::on(&self.open)
+    }
+
+    /// Opens a way to the far end of `route`, and notes there whether it answered.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn open(self: &Arc<Self>, remote: &Remote, limit: Duration) -> Result<Conduit, OpenError> {
-        let result = self.open_uncounted(remote, limit).await;
+    pub async fn open(self: &Arc<Self>, route: &Arc<Route>, limit: Duration) -> Result<Conduit, OpenError> {
+        let result = self.open_unnoted(route, limit).await;
         match &result {
-            Ok(_) => self.note(FarEnd::Answers),
-            Err(OpenError::Refused) => self.note(FarEnd::Refuses),
+            Ok(_) => route.note(FarEnd::Answers),
+            Err(OpenError::Refused) => route.note(FarEnd::Refuses),
             Err(_) => {}
         }
         result
     }
 
     /// As [`Live::open`], but says nothing of the far end.
-    async fn open_uncounted(self: &Arc<Self>, remote: &Remote, limit: Duration) -> Result<Conduit, OpenError> {
+    async fn open_unnoted(self: &Arc<Self>, route: &Arc<Route>, limit: Duration) -> Result<Conduit, OpenError> {
         // A task of its own: an open that is given up must still be answered with a close, or the server would hold
         // the connection to the service for ever.
         let (done, opened) = oneshot::channel();
-        let (live, remote) = (Arc::clone(self), remote.clone());
+        let (live, route) = (Arc::clone(self), Arc::clone(route));
         tokio::spawn(async move {
-            if let Err(Ok(unwanted)) = done.send(live.open_now(&remote).await) {
+            if let Err(Ok(unwanted)) = done.send(live.open_now(&route).await) {
                 unwanted.close().await;
             }
         });
@@ -165,15 +157,15 @@ impl Live {
         }
     }
 
-    async fn open_now(&self, remote: &Remote) -> Result<Conduit, OpenError> {
-        let port = match remote {
+    async fn open_now(&self, route: &Route) -> Result<Conduit, OpenError> {
+        let port = match &route.forward.remote {
             Remote::Socket(path) => {
                 let opened = self.handle.channel_open_direct_streamlocal(path.clone()).await;
                 return opened.map(Conduit::Channel).map_err(|e| explain(&e));
             }
             Remote::Port(port) => u32::from(*port),
-            Remote::Command(command) => {
-                let opener = self.opener(command).ok_or(OpenError::Lost)?;
+            Remote::Command(_) => {
+                let opener = self.opener(&route.forward.name).ok_or(OpenError::Lost)?;
                 return opener.open().await.map(Conduit::Mux).map_err(|err| match err {
                     mux::OpenError::Refused(why) => {
                         tracing::debug!("the far end: {why}");
@@ -183,12 +175,12 @@ impl Live {
                 });
             }
         };
-        let first = self.loopback.load(Ordering::Relaxed);
+        let first = route.loopback.load(Ordering::Relaxed);
         for index in [first, 1 - first] {
             let name = LOOPBACKS[usize::from(index)];
             match self.handle.channel_open_direct_tcpip(name, port, "127.0.0.1", 0).await {
                 Ok(channel) => {
-                    self.loopback.store(index, Ordering::Relaxed);
+                    route.loopback.store(index, Ordering::Relaxed);
                     return Ok(Conduit::Channel(channel));
                 }
                 Err(err) => match explain(&err) {
@@ -209,24 +201,19 @@ impl Live {
         }
     }
 
-    /// Notes what is known of the far end.
-    pub fn note(&self, seen: FarEnd) {
-        self.far_end.send_if_modified(|known| std::mem::replace(known, seen) != seen);
-    }
-
-    /// Asks the server to listen on `remote`, for a tunnel in reverse.
+    /// Asks the server to listen for `route`, a forward in reverse.
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub async fn listen(self: &Arc<Self>, remote: &Remote, limit: Duration) -> Result<(), ListenError> {
-        match timeout(limit, self.ask_to_listen(remote)).await {
+    pub async fn listen(self: &Arc<Self>, route: &Arc<Route>, limit: Duration) -> Result<(), ListenError> {
+        match timeout(limit, self.ask_to_listen(&route.forward.remote)).await {
             Err(_) => return Err(ListenError::Lost),
             Ok(Ok(())) => return Ok(()),
             Ok(Err(russh::Error::RequestDenied)) => {}
             Ok(Err(_)) => return Err(ListenError::Lost),
         }
-        let dialled = self.open_uncounted(remote, limit).await;
-        Err(match (dialled, remote) {
+        let dialled = self.open_unnoted(route, limit).await;
+        Err(match (dialled, &route.forward.remote) {
             (Ok(channel), _) => {
                 channel.close().await;
                 ListenError::Taken

@@ -1,55 +1,269 @@
-//! What a session that is logged in still needs before it carries a forward.
+//! What a session that is logged in does for each forward: the way is opened, watched, and opened again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use interlink_transport::Stream;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout};
 
+use super::exec::{self, Running};
 use super::fault::Fault;
-use super::gatekeeper::Incoming;
-use super::live::{Live, OpenError};
-use super::{connect, exec};
-use crate::config::{Direction, Forward, Remote, Settings};
-use crate::credentials::Credentials;
+use super::link::{Way, Ways};
+use super::live::{ListenError, Live, OpenError};
+use crate::backoff::{Backoff, Pace};
+use crate::config::{Direction, Remote, Settings};
+use crate::forward::route::{FarEnd, Route};
 
-/// A session that may carry `forward`: logged in, its command running, the server asked for a first connection. The
-/// receiver tells why it ended, in words.
-pub(crate) async fn bring_up(
-    settings: &Settings,
-    forward: &Forward,
-    credentials: &Credentials,
-    incoming: Option<mpsc::Sender<Incoming>>,
-) -> Result<(Arc<Live>, oneshot::Receiver<String>), Fault> {
-    let (live, end) = connect(settings, credentials, incoming).await?;
-    match prepare(settings, forward, &live, end).await {
-        Ok(end) => Ok((live, end)),
-        Err(fault) => {
-            live.close().await;
-            Err(fault)
+/// How often a far end that refused is asked again, so that the state tells when it is back.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long one session goes on asking the server to listen when its reason is unclear: a new one sees a mended
+/// sshd_config.
+const UNCLEAR: Duration = Duration::from_secs(60);
+
+/// A way that held this long was a good one.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// Why nobody looks after a way any more.
+pub(super) enum Over {
+    /// The session is gone, for this reason.
+    Lost(String),
+    /// The forward is no longer asked for.
+    Removed,
+}
+
+/// Looks after the way of one forward over one session.
+pub(super) struct Minder<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) live: &'a Arc<Live>,
+    pub(super) route: Arc<Route>,
+    /// Where it tells how the way is.
+    pub(super) ways: &'a watch::Sender<Ways>,
+    /// How many forwards this session has. With a single one, a session whose command ends is of no use.
+    pub(super) count: &'a AtomicUsize,
+    pub(super) reload: watch::Receiver<u64>,
+}
+
+impl Minder<'_> {
+    pub(super) async fn mind(mut self) -> Over {
+        let removed = self.route.removed.clone();
+        self.tell(Way::Opening);
+        let over = tokio::select! {
+            why = self.keep_open() => Over::Lost(why),
+            () = removed.cancelled() => Over::Removed,
+        };
+        if matches!(over, Over::Removed) {
+            if self.route.forward.direction == Direction::Reverse {
+                self.live.listen_no_longer(&self.route.forward.remote).await;
+            }
+            self.ways.send_modify(|ways| {
+                ways.remove(&self.route.forward.name);
+            });
+        }
+        over
+    }
+
+    /// Returns only when the session is gone.
+    async fn keep_open(&mut self) -> String {
+        match (self.route.forward.direction, self.route.forward.remote.clone()) {
+            (Direction::Reverse, _) => self.keep_listening().await,
+            (Direction::Forward, Remote::Command(command)) => self.keep_running(&command).await,
+            (Direction::Forward, Remote::Port(_) | Remote::Socket(_)) => {
+                match try_out(self.settings, self.live, &self.route).await {
+                    Ok(()) => {
+                        self.tell(Way::Open);
+                        self.ask_again().await
+                    }
+                    Err(NotCarried::Lost) => "right after logging in".into(),
+                    // Only another session sees a mended sshd_config.
+                    Err(NotCarried::Forbidden(fault)) => {
+                        self.tell(Way::Closed { fault, retry_at: None });
+                        std::future::pending().await
+                    }
+                }
+            }
+        }
+    }
+
+    async fn keep_running(&mut self, command: &str) -> String {
+        let mut backoff = Backoff::default();
+        loop {
+            let (fault, pace) = match exec::start(self.settings, command, self.live.handle()).await {
+                Ok(Running { opener, ended, driver }) => {
+                    let name = self.route.forward.name.clone();
+                    self.live.carries(&name, opener);
+                    let _held = Held { driver, route: Arc::clone(&self.route), live: Arc::clone(self.live) };
+                    let began = Instant::now();
+                    let watched = async {
+                        let _ = try_out(self.settings, self.live, &self.route).await;
+                        self.tell(Way::Open);
+                        self.ask_again().await
+                    };
+                    let why = tokio::select! {
+                        why = ended => why.unwrap_or_else(|_| format!("`{command}` ended")),
+                        why = watched => why,
+                    };
+                    if self.alone() {
+                        return why;
+                    }
+                    if began.elapsed() >= SETTLED {
+                        backoff.reset();
+                    }
+                    (Fault::lost(&self.settings.server, &why), Pace::Eager)
+                }
+                Err(fault) => (fault.clone(), fault.pace),
+            };
+            if self.alone() {
+                self.tell(Way::Closed { fault, retry_at: None });
+                return std::future::pending().await;
+            }
+            self.pause(&mut backoff, pace, fault).await;
+        }
+    }
+
+    /// In reverse the server listens, for one of our sessions at a time.
+    async fn keep_listening(&mut self) -> String {
+        let route = Arc::clone(&self.route);
+        let _turn = match route.turn.try_acquire() {
+            Ok(turn) => turn,
+            Err(_) => {
+                self.tell(Way::Standby);
+                match route.turn.acquire().await {
+                    Ok(turn) => turn,
+                    Err(_) => return std::future::pending().await,
+                }
+            }
+        };
+        let (began, mut backoff) = (Instant::now(), Backoff::default());
+        loop {
+            match self.live.listen(&self.route, self.settings.connect_timeout).await {
+                Ok(()) => break,
+                Err(ListenError::Lost) => return "it did not answer a request to listen".into(),
+                Err(refused) => {
+                    let fault = Fault::no_listener(&self.settings.server, &self.route.forward.remote, &refused);
+                    let hopeless = refused == ListenError::Forbidden
+                        || (refused == ListenError::Unclear && began.elapsed() > UNCLEAR);
+                    if hopeless {
+                        self.tell(Way::Closed { fault, retry_at: None });
+                        return std::future::pending().await;
+                    }
+                    self.pause(&mut backoff, Pace::Eager, fault).await;
+                }
+            }
+        }
+        self.tell(Way::Open);
+        self.ask_service().await;
+        self.ask_again().await
+    }
+
+    /// Never returns.
+    async fn ask_again(&self) -> String {
+        loop {
+            sleep(ASK_AGAIN).await;
+            if self.route.far_end() != FarEnd::Refuses {
+                continue;
+            }
+            match self.route.forward.direction {
+                Direction::Forward => {
+                    let _ = try_out(self.settings, self.live, &self.route).await;
+                }
+                Direction::Reverse => self.ask_service().await,
+            }
+        }
+    }
+
+    async fn ask_service(&self) {
+        match timeout(self.settings.connect_timeout, Stream::connect(&self.route.forward.local)).await {
+            Ok(Ok(_)) => self.route.note(FarEnd::Answers),
+            Ok(Err(_)) => self.route.note(FarEnd::Refuses),
+            Err(_) => {}
+        }
+    }
+
+    async fn pause(&mut self, backoff: &mut Backoff, pace: Pace, fault: Fault) {
+        let pause = backoff.next(pace, rand::random());
+        let now = Timestamp::now();
+        let retry_at = SignedDuration::try_from(pause).map_or(now, |pause| now + pause);
+        self.tell(Way::Closed { fault, retry_at: Some(retry_at) });
+        tokio::select! {
+            () = sleep(pause) => {}
+            // A person is at work.
+            () = super::reloaded(&mut self.reload) => {}
+        }
+    }
+
+    fn alone(&self) -> bool {
+        self.count.load(Ordering::Relaxed) <= 1
+    }
+
+    fn tell(&self, way: Way) {
+        let name = &self.route.forward.name;
+        self.ways.send_if_modified(|ways| ways.insert(name.clone(), way.clone()) != Some(way));
+    }
+}
+
+/// Opens a first connection to the end of a forward and closes it again.
+///
+/// # Errors
+/// When the session can't carry the forward. That nothing answers at its end is no error: the route has noted it.
+async fn try_out(settings: &Settings, live: &Arc<Live>, route: &Arc<Route>) -> Result<(), NotCarried> {
+    match live.open(route, settings.connect_timeout).await {
+        Ok(probe) => probe.close().await,
+        Err(OpenError::Forbidden) => {
+            return Err(NotCarried::Forbidden(Fault::forbidden(&settings.server, &route.forward.remote)));
+        }
+        Err(OpenError::Lost) => return Err(NotCarried::Lost),
+        // The session is good; what is behind it is told by its state.
+        Err(OpenError::Refused | OpenError::Server(_) | OpenError::Timeout) => {}
+    }
+    Ok(())
+}
+
+/// Why a session does not carry a forward.
+enum NotCarried {
+    /// It is gone.
+    Lost,
+    /// The server does not let it.
+    Forbidden(Fault),
+}
+
+/// Starts the command that carries a forward, where one does; it runs as long as the session.
+pub(crate) async fn running(settings: &Settings, live: &Arc<Live>, route: &Route) -> Result<(), Fault> {
+    if let Remote::Command(command) = &route.forward.remote {
+        let Running { opener, .. } = exec::start(settings, command, live.handle()).await?;
+        live.carries(&route.forward.name, opener);
+    }
+    Ok(())
+}
+
+/// A command that carries a forward.
+struct Held {
+    driver: AbortHandle,
+    route: Arc<Route>,
+    live: Arc<Live>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.live.carries_no_more(&self.route.forward.name);
+        if self.route.removed.is_cancelled() {
+            // Its connections may end by themselves first. Otherwise it ends with the session.
+            let (driver, route, live) = (self.driver.clone(), Arc::clone(&self.route), Arc::downgrade(&self.live));
+            tokio::spawn(async move {
+                while route.traffic.open() > 0 && live.strong_count() > 0 {
+                    sleep(Duration::from_millis(100)).await;
+                }
+                driver.abort();
+            });
         }
     }
 }
 
-async fn prepare(
-    settings: &Settings,
-    forward: &Forward,
-    live: &Arc<Live>,
-    mut end: oneshot::Receiver<String>,
-) -> Result<oneshot::Receiver<String>, Fault> {
-    let server = &settings.server;
-    if let Remote::Command(command) = &forward.remote {
-        let (opener, ended) = exec::start(settings, command, live.handle(), end).await?;
-        live.carries(command, opener);
-        end = ended;
-    }
-    if forward.direction == Direction::Reverse {
-        return Ok(end);
-    }
-    match live.open(&forward.remote, settings.connect_timeout).await {
-        Ok(probe) => probe.close().await,
-        Err(OpenError::Forbidden) => return Err(Fault::forbidden(server, &forward.remote)),
-        Err(OpenError::Lost) => return Err(Fault::lost(server, "right after logging in")),
-        // The session is good; what is behind it is told by its state.
-        Err(OpenError::Refused | OpenError::Server(_) | OpenError::Timeout) => {}
-    }
-    Ok(end)
+/// Waits for the session's own word on its end.
+pub(super) async fn word(end: &mut oneshot::Receiver<String>) -> String {
+    end.await.unwrap_or_else(|_| "its task ended".into())
 }
