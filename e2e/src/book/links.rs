@@ -23,7 +23,7 @@ fn follow(book: &Book, from: &Page, target: &str) -> Result<(), String> {
     let (file, anchor) = target.split_once('#').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
     let page = if file.is_empty() {
         from
-    } else if let Some(page) = book.pages.iter().find(|page| page.name == file) {
+    } else if let Some(page) = book.pages.iter().find(|page| page.name == beside(&from.name, file)) {
         page
     } else {
         return Err("the summary names no such page".to_owned());
@@ -36,9 +36,31 @@ fn follow(book: &Book, from: &Page, target: &str) -> Result<(), String> {
     }
 }
 
+/// The page that `file` means on the page `from`.
+fn beside(from: &str, file: &str) -> String {
+    let mut parts: Vec<&str> = from.split('/').collect();
+    parts.pop();
+    for part in file.split('/') {
+        match part {
+            ".." => drop(parts.pop()),
+            "." => {}
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_counts_from_its_own_page() {
+        for (from, file, page) in [("a.md", "b.md", "b.md"), ("r/a.md", "../b.md", "b.md"), ("r/a.md", "./c.md", "r/c.md")]
+        {
+            assert_eq!(beside(from, file), page);
+        }
+    }
 
     #[test]
     fn files_and_headings_must_exist() {
