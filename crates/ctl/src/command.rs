@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use interlink_daemon::{Failure, exit, flags, paths};
 use interlink_transport::Endpoint;
 
-use crate::{check, demo, install, run};
+use crate::{check, demo, install, run, status};
 
 /// The API server's socket where it runs as a service of the system.
 const SYSTEM_SOCKET: &str = "/run/interlink/api.sock";
@@ -32,7 +32,8 @@ struct Line {
 enum Command {
     Demo(DemoArgs),
     Run(RunArgs),
-    Check(CheckArgs),
+    Check(Box<CheckArgs>),
+    Status(StatusArgs),
     Install(Box<install::arguments::InstallArgs>),
     Uninstall(install::arguments::UninstallArgs),
     #[command(subcommand, hide = true)]
@@ -101,7 +102,7 @@ struct RunArgs {
 /// is named once; what fails because of it is marked as its consequence.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  interlinkctl check\n  interlinkctl check --kubeconfig /opt/interlink/config/kubeconfig\n  interlinkctl check --json | jq '.[] | select(.ok | not)'\n  interlinkctl run -f pod.yaml       then try a pod\n\nExit codes:\n  0 every hop works, 1 one doesn't or the node isn't Ready, 2 wrong command line"
+    after_help = "Examples:\n  interlinkctl check\n  interlinkctl check --kubeconfig /opt/interlink/.kube/config\n  interlinkctl check --deep          with a real test pod\n  interlinkctl check --remote        on the plugin's machine\n  interlinkctl check --json | jq '.[] | select(.ok | not)'\n\nExit codes:\n  0 every hop works, 1 one doesn't or the node isn't Ready, 2 wrong command line"
 )]
 struct CheckArgs {
     /// Print a list of {step, hop, ok, latency_ms, cause, remedy} instead of text
@@ -132,6 +133,36 @@ struct CheckArgs {
     /// How long each step may take
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "12s")]
     timeout: Duration,
+    /// Run a real test pod as well: through Kubernetes where there is a kubeconfig, else through the API server
+    #[arg(long)]
+    deep: bool,
+    /// How long the test pod may take, from the queue to its end
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "120s")]
+    deep_timeout: Duration,
+    /// Image of the test pod
+    #[arg(long, value_name = "IMAGE", default_value = "busybox")]
+    image: String,
+    /// Namespace of the test pod
+    #[arg(short = 'n', long, default_value = "default")]
+    namespace: String,
+    /// Write metrics for the textfile collector of Prometheus' node_exporter, such as /var/lib/node_exporter/interlink.prom
+    #[arg(long, value_name = "FILE")]
+    textfile: Option<PathBuf>,
+    /// Append the report to this file, a line a step
+    #[arg(long, value_name = "FILE")]
+    logfile: Option<PathBuf>,
+    /// This machine is the far end: look at the plugin, its sshd and its job directories, and at nothing else
+    #[arg(long)]
+    remote: bool,
+    /// The plugin's configuration, on its machine [default with --remote: /opt/interlink-plugin/config/plugin-config.yaml]
+    #[arg(long, value_name = "FILE")]
+    plugin_config: Option<PathBuf>,
+    /// The account at the far end that the tunnel logs in as [default: the plugin's]
+    #[arg(long, value_name = "NAME")]
+    account: Option<String>,
+    /// Another file than /etc/ssh/sshd_config
+    #[arg(long, value_name = "FILE")]
+    sshd_config: Option<PathBuf>,
 }
 
 impl CheckArgs {
@@ -147,7 +178,67 @@ impl CheckArgs {
             node: self.nodename,
             kubeconfig: self.kubeconfig.or_else(from_environment),
             limit: self.timeout,
+            remote: (self.remote || self.plugin_config.is_some()).then_some(check::remote::Options {
+                config: self.plugin_config,
+                account: self.account,
+                sshd_config: self.sshd_config,
+                deep: self.deep,
+            }),
+            remote_only: self.remote,
+            deep: self.deep.then_some(check::deep::Options {
+                patience: self.deep_timeout,
+                image: self.image,
+                namespace: self.namespace,
+            }),
+            textfile: self.textfile,
+            logfile: self.logfile,
         }
+    }
+}
+
+/// Shows the chain and the pods on it, live in a terminal
+///
+/// Each hop's own word, since when, and how long its answer took; each pod's phase, job, node and what was last heard of
+/// it. On a terminal it refreshes in place until Ctrl-C; elsewhere, with --once or --json, it is shown once.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  interlinkctl status\n  interlinkctl status --once | less -S\n  interlinkctl status --json | jq '.pods[] | select(.phase == \"Failed\")'\n  interlinkctl check                 what is wrong, why, and what to do\n\nExit codes:\n  0 every hop is up (or Ctrl-C), 1 one isn't, 2 wrong command line"
+)]
+struct StatusArgs {
+    /// Print JSON: {at, hops: [{hop, state, since, latency_ms, word}], pods: [{namespace, name, uid, phase, job, node, since, lastEvent}]}
+    #[arg(long)]
+    json: bool,
+    /// Show it once, also in a terminal
+    #[arg(long)]
+    once: bool,
+    /// Time between two looks
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2s")]
+    interval: Duration,
+    /// How long each hop may take to answer
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "3s")]
+    timeout: Duration,
+    /// Directory with the programs' state sockets [default: /run/interlink, else this user's runtime directory]
+    #[arg(long, value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
+    /// The tunnel's state socket, where its -state names another
+    #[arg(long, value_name = "SOCKET")]
+    tunnel_state: Option<PathBuf>,
+    /// Where the API server listens: unix:///path or http://host:port [default: where it says that it does]
+    #[arg(long, value_name = "URL")]
+    api: Option<String>,
+}
+
+impl StatusArgs {
+    fn options(self) -> Result<status::Options, Failure> {
+        Ok(status::Options {
+            json: self.json,
+            once: self.once,
+            runtime_dir: check::runtime_dir(self.runtime_dir.as_deref())?,
+            tunnel_state: self.tunnel_state,
+            api: self.api.as_deref().map(|url| endpoint(Some(url))).transpose()?,
+            every: self.interval,
+            limit: self.timeout,
+        })
     }
 }
 
@@ -196,6 +287,7 @@ async fn execute(command: Command) -> Result<u8, Failure> {
             demo::own_sshd::serve(port, &host_key, &allowed, socket).await.map(|()| 0)
         }
         Command::Check(args) => check::check(args.options()).await,
+        Command::Status(args) => status::status(args.options()?).await,
         Command::Install(args) => install::install(*args).await,
         Command::Uninstall(args) => install::uninstall(args).await,
         Command::Run(args) => {

@@ -6,6 +6,7 @@
 //! - [`install`]: puts the programs, their accounts, keys and units in place, and takes them away.
 //! - [`manifest`]: a Pod and what it names, from a file.
 //! - [`run`]: one pod through the interLink API, without Kubernetes.
+//! - [`status`]: the chain and the pods on it, live.
 
 pub mod check;
 pub mod command;
@@ -13,3 +14,4 @@ pub mod demo;
 pub mod install;
 pub mod manifest;
 pub mod run;
+pub mod status;

@@ -73,14 +73,28 @@ pub async fn ask(kubeconfig: &Path, name: &str, limit: Duration) -> Facts {
     Facts { name: name.to_owned(), node, latency, healthz, all_allowed, waiting: waiting.unwrap_or_default() }
 }
 
-async fn client(path: &Path, limit: Duration) -> Result<kube::Client, String> {
-    // Whoever was first in this process has installed the same.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let file = Kubeconfig::read_from(path).map_err(|e| e.to_string())?;
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
-    let mut config = config.map_err(|e| e.to_string())?;
-    config.connect_timeout = Some(limit);
-    kube::Client::try_from(config).map_err(|e| e.to_string())
+/// A client. A kubeconfig may name a program that logs in, which is waited for on a thread of its own.
+///
+/// # Errors
+/// Why it can't be had.
+pub async fn client(path: &Path, limit: Duration) -> Result<kube::Client, String> {
+    let (path, runtime) = (path.to_owned(), tokio::runtime::Handle::current());
+    let making = tokio::task::spawn_blocking(move || {
+        // Whoever was first in this process has installed the same.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let file = Kubeconfig::read_from(&path).map_err(|e| chain(&e))?;
+        let options = KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(file, &options);
+        let mut config = runtime.block_on(config).map_err(|e| chain(&e))?;
+        config.connect_timeout = Some(limit);
+        let _inside = runtime.enter();
+        kube::Client::try_from(config).map_err(|e| chain(&e))
+    });
+    match tokio::time::timeout(limit, making).await {
+        Ok(Ok(made)) => made,
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("what it logs in with did not answer within {} s", limit.as_secs())),
+    }
 }
 
 struct Trouble {

@@ -13,16 +13,23 @@
 //! - [`step`]: one step, and which is the cause of which. [`show`]: text and JSON.
 //! - [`files`], [`agreement`]: the configurations, and their addresses against one another.
 //! - [`programs`], [`sockets`]: the programs' own word, and the sockets between them.
-//! - [`ping`]: through the chain. [`cluster`]: the Kubernetes side.
+//! - [`ping`]: through the chain. [`cluster`]: the Kubernetes side. [`deep`]: a real test pod.
+//! - [`modes`]: whose the files are. [`remote`]: the far end, on its own machine.
+//! - [`textfile`], [`logfile`]: the report for Prometheus, and for a log.
 
 pub mod agreement;
 pub mod cluster;
+pub mod deep;
 pub mod files;
+pub mod logfile;
+pub mod modes;
 pub mod ping;
 pub mod programs;
+pub mod remote;
 pub mod show;
 pub mod sockets;
 pub mod step;
+pub mod textfile;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -31,7 +38,9 @@ use std::time::Duration;
 use interlink_daemon::exit::FAILED;
 use interlink_daemon::{Failure, paths};
 use interlink_transport::Endpoint;
+use jiff::Timestamp;
 
+use crate::run::signal::Interrupts;
 use agreement::{Addresses, Said};
 use files::Named;
 use ping::Pinged;
@@ -59,19 +68,70 @@ pub struct Options {
     pub kubeconfig: Option<PathBuf>,
     /// The limit of each step.
     pub limit: Duration,
+    /// Try a pod.
+    pub deep: Option<deep::Options>,
+    /// Look at this machine as the far end.
+    pub remote: Option<remote::Options>,
+    /// This machine is the far end alone.
+    pub remote_only: bool,
+    /// Where metrics go.
+    pub textfile: Option<PathBuf>,
+    /// Where lines of a log go.
+    pub logfile: Option<PathBuf>,
 }
 
 /// Walks the chain and prints what was found; the exit code.
 ///
 /// # Errors
-/// [`Failure`] when the walk can't begin.
+/// [`Failure`] when the walk can't begin, or a report can't be written.
 pub async fn check(options: Options) -> Result<u8, Failure> {
-    let steps = walk(&options).await?;
+    let mut interrupts = Interrupts::install().map_err(|e| Failure::failed(format!("can't handle signals: {e}")))?;
+    let began = Timestamp::now();
+    let walked = tokio::select! {
+        walked = walk(&options) => walked?,
+        code = interrupts.next() => return Ok(code),
+    };
+    let mut steps = walked.steps;
+    mark_consequences(&mut steps);
+    if let Some(trial) = &options.deep
+        && !options.remote_only
+    {
+        let whole =
+            |step: &&Step| step.fault().is_some() && [Id::Ping, Id::NodeReady, Id::NodeConnectivity].contains(&step.id);
+        let step = match (steps.iter().find(whole), &walked.node) {
+            (Some(step), _) => {
+                Step::skipped(Id::TestPod, "chain", format!("no pod was tried, as the {} fails", step.id.name()))
+            }
+            (None, node) => {
+                let client = match options.kubeconfig.as_deref() {
+                    Some(path) if node.is_some() => cluster::client(path, options.limit).await.ok(),
+                    _ => None,
+                };
+                let node = node.as_deref().unwrap_or("interlinkctl");
+                let server = walked.server.as_ref();
+                match deep::judge(trial, node, client.as_ref(), server, options.limit, &mut interrupts).await {
+                    Ok(step) => step,
+                    Err(code) => return Ok(code),
+                }
+            }
+        };
+        steps.push(step);
+        mark_consequences(&mut steps);
+    }
     let out = std::io::stdout();
     let colours = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let report = if options.json { show::json(&steps) } else { show::text(&steps, colours) };
     // Nobody may be reading; the exit code tells.
     let _ = out.lock().write_all(report.as_bytes());
+    let ended = Timestamp::now();
+    let unwritten =
+        |path: &Path, e| Failure::failed(format!("can't write {}: {e}; correct its path or mode", path.display()));
+    if let Some(path) = &options.logfile {
+        logfile::append(path, &logfile::render(&steps, began, ended)).map_err(|e| unwritten(path, e))?;
+    }
+    if let Some(path) = &options.textfile {
+        textfile::write(path, &textfile::render(&steps, ended)).map_err(|e| unwritten(path, e))?;
+    }
     Ok(if steps.iter().any(|step| step.fault().is_some()) { FAILED } else { 0 })
 }
 
@@ -98,23 +158,45 @@ impl Words {
     }
 }
 
+/// The directory with the state sockets: the named one, else the system's, else this user's.
+///
+/// # Errors
+/// [`Failure`] where this user can have none.
+pub(crate) fn runtime_dir(named: Option<&Path>) -> Result<PathBuf, Failure> {
+    Ok(match named {
+        Some(dir) => std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()),
+        None if Path::new(SYSTEM_RUNTIME).exists() => PathBuf::from(SYSTEM_RUNTIME),
+        None => paths::runtime_dir()?,
+    })
+}
+
 /// Programs share a runtime directory, or have one each below it, as a demo's do.
-fn state_socket(dir: &Path, program: Program) -> PathBuf {
+pub(crate) fn state_socket(dir: &Path, program: Program) -> PathBuf {
     let name = format!("{}.state", program.name());
     let own = dir.join(program.name()).join(&name);
     if own.exists() { own } else { dir.join(name) }
 }
 
-async fn walk(options: &Options) -> Result<Vec<Step>, Failure> {
-    let dir = match &options.runtime_dir {
-        Some(dir) => dir.clone(),
-        None if Path::new(SYSTEM_RUNTIME).exists() => PathBuf::from(SYSTEM_RUNTIME),
-        None => paths::runtime_dir()?,
-    };
+/// What a walk leads to.
+struct Walked {
+    steps: Vec<Step>,
+    /// The node's name, where it is known.
+    node: Option<String>,
+    /// Where the API server listens.
+    server: Option<Endpoint>,
+}
+
+async fn walk(options: &Options) -> Result<Walked, Failure> {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let dir = absolute(&dir);
+    let dir = runtime_dir(options.runtime_dir.as_deref())?;
     let tunnel_state = options.tunnel_state.as_deref().map(absolute);
     let tunnel_state = tunnel_state.as_deref();
+    if let (true, Some(remote)) = (options.remote_only, &options.remote) {
+        let plugin = programs::ask(Program::Plugin, &state_socket(&dir, Program::Plugin), options.limit).await;
+        let mut steps = remote::walk(remote, &plugin, options.limit).await;
+        steps.extend(modes::judge(&held(&[&plugin])));
+        return Ok(Walked { steps, node: None, server: None });
+    }
     let before = Words::ask(&dir, tunnel_state, options.limit).await;
     let node = options.node.clone().or_else(|| before.kubelet.detail("node").map(str::to_owned));
     let api_file = files::api(&options.files);
@@ -154,7 +236,8 @@ async fn walk(options: &Options) -> Result<Vec<Step>, Failure> {
     let seen = |c: &interlink_kubelet::config::Config| format!("API server at {}", c.api);
     steps.extend(files::judge(Id::KubeletConfig, "virtual-kubelet", &kubelet_file, seen, warnings));
     steps.extend(agreement::judge(&addresses));
-    steps.extend(hops(&words, listens.as_ref(), dials.as_ref(), plugin_ping.as_ref()));
+    let no_file = matches!(kubelet_file, files::Read::Absent(_));
+    steps.extend(hops(&words, no_file, listens.as_ref(), dials.as_ref(), plugin_ping.as_ref()));
     steps.extend(ping::judge(plugin_ping.as_ref(), api_ping.as_ref()));
     steps.extend(programs::judge_kubelet_view(&words.kubelet));
     steps.extend(match &cluster {
@@ -167,18 +250,41 @@ async fn walk(options: &Options) -> Result<Vec<Step>, Failure> {
             "name it with --nodename, or start virtual-kubelet",
         )],
     });
-    mark_consequences(&mut steps);
-    Ok(steps)
+    steps.extend(modes::judge(&held(&[&words.kubelet, &words.api, &words.tunnel, &words.plugin])));
+    if let Some(remote) = &options.remote {
+        let far = remote::walk(remote, &words.plugin, options.limit).await;
+        // The pings through the chain say the same, and more.
+        let more = far.into_iter().filter(|step| !steps.iter().any(|other| other.id == step.id));
+        steps.extend(more.collect::<Vec<_>>());
+    }
+    Ok(Walked { steps, node, server: listens })
+}
+
+/// The processes of those programs that said theirs.
+fn held(heard: &[&Heard]) -> Vec<modes::Process> {
+    heard.iter().filter_map(|heard| modes::process(heard.program.hop(), heard.state()?.pid)).collect()
 }
 
 /// Programs, sockets and the SSH connection.
-fn hops(words: &Words, listens: Option<&Endpoint>, dials: Option<&Endpoint>, plugin: Option<&Pinged>) -> Vec<Step> {
+fn hops(
+    words: &Words,
+    no_kubelet_file: bool,
+    listens: Option<&Endpoint>,
+    dials: Option<&Endpoint>,
+    plugin: Option<&Pinged>,
+) -> Vec<Step> {
     let answered = plugin.is_some_and(Pinged::is_well);
     // Whoever else carries the connections, or a plugin on this machine, does as well.
     let without_tunnel = answered || dials.is_some_and(|endpoint| endpoint.socket().is_none());
     let user = |heard: &Heard| heard.state().and_then(|state| sockets::user_of(state.pid));
     let mut steps = Vec::new();
-    steps.extend(programs::judge(&words.kubelet, true));
+    // It may run in the cluster, and this machine only carries what it says.
+    if no_kubelet_file && matches!(words.kubelet.word, Word::Missing) && words.kubelet.processes.is_empty() {
+        let why = "virtual-kubelet is not on this machine: neither a configuration nor a process";
+        steps.push(Step::skipped(Id::KubeletProcess, "virtual-kubelet", why));
+    } else {
+        steps.extend(programs::judge(&words.kubelet, true));
+    }
     if let Some(path) = listens.and_then(Endpoint::socket) {
         let meeting = Meeting {
             id: Id::ApiSocket,

@@ -169,7 +169,9 @@ fn processes(name: &str) -> Vec<u32> {
 pub fn judge(heard: &Heard, needed: bool) -> Option<Step> {
     let (program, socket) = (heard.program, heard.socket.display());
     let (id, hop, name) = (program.id(), program.hop(), program.name());
-    let start = format!("start it (systemctl start {} where it is a service)", program.unit());
+    let unit = program.unit();
+    let start =
+        format!("start it (systemctl start {unit} where it is a service; journalctl -u {unit} says why it ended)");
     let step = match &heard.word {
         Word::Said(state) => Step::good(id, hop, format!("{name} {} runs as process {}", state.version, state.pid))
             .took(Some(heard.latency)),

@@ -11,6 +11,8 @@ pub enum Id {
     ApiConfig,
     /// The virtual kubelet's file.
     KubeletConfig,
+    /// The plugin's file.
+    PluginConfig,
     /// The programs' addresses against one another.
     Agreement,
     /// Whether virtual-kubelet runs.
@@ -25,6 +27,18 @@ pub enum Id {
     ApiSocket,
     /// The socket between API server and tunnel.
     TunnelSocket,
+    /// Where the plugin listens.
+    PluginSocket,
+    /// Who reaches the plugin's port.
+    PluginPort,
+    /// The tunnel's line in authorized_keys.
+    Key,
+    /// What sshd lets the tunnel's account do.
+    Sshd,
+    /// Whether compute nodes see the job directories.
+    SharedRoot,
+    /// Whose the programs' files are.
+    Modes,
     /// The SSH connection.
     Link,
     /// What the tunnel says about the service at its far end.
@@ -49,6 +63,8 @@ pub enum Id {
     Rights,
     /// Pods that wait for the node without tolerating its taints.
     Tolerations,
+    /// A real pod.
+    TestPod,
 }
 
 impl Id {
@@ -56,10 +72,15 @@ impl Id {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::ApiConfig | Self::KubeletConfig => "configuration",
+            Self::ApiConfig | Self::KubeletConfig | Self::PluginConfig => "configuration",
             Self::Agreement => "agreement",
             Self::KubeletProcess | Self::ApiProcess | Self::TunnelProcess | Self::PluginProcess => "process",
-            Self::ApiSocket | Self::TunnelSocket => "socket",
+            Self::ApiSocket | Self::TunnelSocket | Self::PluginSocket => "socket",
+            Self::PluginPort => "plugin port",
+            Self::Key => "authorized key",
+            Self::Sshd => "effective sshd",
+            Self::SharedRoot => "job directory",
+            Self::Modes => "file modes",
             Self::Link => "ssh connection",
             Self::FarEnd => "far end",
             Self::Plugin => "plugin ping",
@@ -72,21 +93,25 @@ impl Id {
             Self::KubeletPort => "kubelet port",
             Self::Rights => "rights",
             Self::Tolerations => "tolerations",
+            Self::TestPod => "test pod",
         }
     }
 
     /// What must work for this to work, the likeliest culprit first.
     fn needs(self) -> &'static [Self] {
         match self {
-            Self::ApiConfig | Self::KubeletConfig | Self::PluginProcess | Self::Rights | Self::Cluster => &[],
+            Self::ApiConfig | Self::KubeletConfig | Self::PluginConfig | Self::Rights | Self::Cluster => &[],
+            Self::PluginPort | Self::Key | Self::Sshd | Self::Modes => &[],
+            Self::PluginProcess | Self::SharedRoot => &[Self::PluginConfig],
+            Self::PluginSocket => &[Self::PluginConfig, Self::PluginProcess],
             Self::Agreement => &[Self::ApiConfig, Self::KubeletConfig],
             Self::KubeletProcess => &[Self::KubeletConfig],
             Self::ApiProcess => &[Self::ApiConfig, Self::Agreement],
             Self::TunnelProcess => &[Self::ApiConfig, Self::Agreement],
             Self::ApiSocket => &[Self::ApiConfig, Self::ApiProcess],
             Self::TunnelSocket => &[Self::ApiConfig, Self::TunnelProcess],
-            Self::Link => &[Self::TunnelProcess],
-            Self::FarEnd => &[Self::Link, Self::PluginProcess],
+            Self::Link => &[Self::TunnelProcess, Self::Key, Self::Sshd],
+            Self::FarEnd => &[Self::Link, Self::PluginProcess, Self::PluginSocket],
             Self::Plugin => &[
                 Self::ApiConfig,
                 Self::Agreement,
@@ -94,6 +119,7 @@ impl Id {
                 Self::TunnelSocket,
                 Self::Link,
                 Self::PluginProcess,
+                Self::PluginSocket,
                 Self::FarEnd,
             ],
             Self::Scheduler => &[Self::Plugin],
@@ -105,6 +131,9 @@ impl Id {
             Self::NodeConnectivity => &[Self::Cluster, Self::NodeReady, Self::KubeletView, Self::Ping],
             Self::KubeletPort => &[Self::Cluster, Self::KubeletProcess, Self::NodeReady],
             Self::Tolerations => &[Self::Cluster, Self::NodeReady],
+            Self::TestPod => {
+                &[Self::Ping, Self::NodeReady, Self::NodeConnectivity, Self::KubeletPort, Self::SharedRoot]
+            }
         }
     }
 }

@@ -219,7 +219,7 @@ async fn delete(api: &Api, pod: &Object, screen: &Screen) {
 }
 
 /// The pod as Kubernetes hands it to a kubelet for deletion.
-fn deleted(pod: &Object, now: Timestamp) -> Object {
+pub(crate) fn deleted(pod: &Object, now: Timestamp) -> Object {
     let mut pod = pod.clone();
     // Kubernetes' default for pods that say nothing.
     let grace = pod.fields().get("spec").and_then(|s| s.get("terminationGracePeriodSeconds")).cloned();

@@ -172,7 +172,12 @@ impl Chain {
 
     /// Checks it.
     pub(crate) fn check(&self) -> Report {
-        let output = self.command().arg("--json").output().unwrap();
+        self.check_with(&[])
+    }
+
+    /// Checks it with more arguments.
+    pub(crate) fn check_with(&self, more: &[&str]) -> Report {
+        let output = self.command().arg("--json").args(more).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let steps = serde_json::from_str(&text)
             .unwrap_or_else(|e| panic!("{e}: {text}{}", String::from_utf8_lossy(&output.stderr)));
@@ -181,8 +186,12 @@ impl Chain {
 
     /// Checks it until the report is as wanted: programs notice a fault after a while.
     pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&Report) -> bool) -> Report {
+        self.until_with(&[], what, wanted).await
+    }
+
+    async fn until_with(&self, more: &[&str], what: &str, wanted: impl Fn(&Report) -> bool) -> Report {
         wait::until(what, SOON, async || {
-            let report = tokio::task::block_in_place(|| self.check());
+            let report = tokio::task::block_in_place(|| self.check_with(more));
             if wanted(&report) { Ok(report) } else { Err(report.amiss()) }
         })
         .await
@@ -190,8 +199,13 @@ impl Chain {
 
     /// Checks it until there is just one cause, with these words; the exit code says so too.
     pub(crate) async fn names(&self, step: &str, hop: &str, cause: &str, remedy: &str) -> Report {
+        self.names_with(&[], step, hop, cause, remedy).await
+    }
+
+    /// The same with more arguments.
+    pub(crate) async fn names_with(&self, more: &[&str], step: &str, hop: &str, cause: &str, remedy: &str) -> Report {
         let what = format!("{hop} {step}: {cause}; {remedy}");
-        self.until(&what, |report| {
+        self.until_with(more, &what, |report| {
             let causes = report.causes();
             let has = |value: &Value, part: &str| value.as_str().is_some_and(|text| text.contains(part));
             report.code == Some(1)

@@ -15,7 +15,7 @@ fn joined(kubeconfig: &std::path::Path, pod_ip: &str) -> Plan {
 }
 
 /// An address of this machine beyond loopback: the API server calls no kubelet on loopback. Nothing is sent.
-fn own_address() -> String {
+pub(crate) fn own_address() -> String {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.connect("198.51.100.1:9").unwrap();
     socket.local_addr().unwrap().ip().to_string()
@@ -29,6 +29,7 @@ async fn the_node_is_part_of_the_chain() {
     })
     .await;
     let own = cluster.virtual_kubelet_kubeconfig("check").await;
+    std::fs::set_permissions(&own, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let mut chain = Chain::start(joined(&own, &own_address())).await;
     let report = chain
         .until("a healthy chain with a node", |report| {
@@ -43,6 +44,18 @@ async fn the_node_is_part_of_the_chain() {
     let report = chain.until("the kubelet's port", |report| report.code == Some(0)).await;
     assert!(report.step("rights", "kubernetes")["cause"].as_str().unwrap().contains("administrator's rights"));
     assert!(report.step("kubelet port", "kubernetes")["latency_ms"].as_f64().is_some(), "{}", report.text);
+
+    // A pod as a user of the cluster runs it; without the right to make one, as the kubelet hands it over.
+    let report = chain.check_with(&["--deep"]);
+    let step = report.step("test pod", "kubernetes");
+    assert!(step["seen"].as_str().unwrap_or_default().ends_with("and its log came back"), "{}", report.text);
+    chain.kubeconfig = Some(own);
+    let report = chain.check_with(&["--deep"]);
+    let seen = report.step("test pod", "api")["seen"].as_str().unwrap_or_default();
+    assert!(seen.contains("past Kubernetes: this kubeconfig may not create pods"), "{}", report.text);
+    let left = cluster.kubectl().ok(["get", "pods", "-A", "-o", "name"]).await;
+    assert!(!left.contains("interlink-check"), "{left}");
+    chain.kubeconfig = Some(cluster.kubeconfig().to_owned());
 
     // The walkthrough's test pod without the toleration.
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stuck", "namespace": "default"},

@@ -5,6 +5,8 @@
 
 mod chain;
 mod cluster;
+mod deep;
+mod remote;
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
@@ -120,6 +122,54 @@ async fn forbidden_forwarding_is_named_with_the_options_of_sshd() {
             "AllowTcpForwarding must be yes or local",
         )
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_in_place_of_dial_stdio_is_named() {
+    let rexec = || Some(["-rexec".to_owned(), "interlink-plugin dial-stdio".to_owned()]);
+    let chain = Chain::start(Plan { far_end: rexec(), ..Plan::default() }).await;
+    let ended = "`interlink-plugin dial-stdio` on 127.0.0.1";
+    let report = chain.names("ssh connection", "tunnel", ended, "the command= of the key in authorized_keys").await;
+    assert!(report.text.contains("without carrying anything"), "{}", report.text);
+    // The right program with a file that does not say where the plugin listens.
+    let other = chain.dir.write("silent.yaml", "Scheduler: local\n");
+    let plugin = interlink_testkit::binaries::path("interlink-plugin");
+    let command = format!("{} -SlurmConfigpath={} dial-stdio", plugin.display(), other.display());
+    let line = format!("restrict,command=\"{command}\" {}\n", chain.key.public());
+    chain.sshd.set_authorized_keys(&User::current().name, &line);
+    chain.tunnel.restart().await;
+    chain
+        .names("far end", "plugin", "can't reach the service's socket", "correct the socket that the command dials")
+        .await;
+    drop(chain);
+
+    let sshd = vec!["ForceCommand /bin/false".to_owned()];
+    let chain = Chain::start(Plan { far_end: rexec(), sshd, ..Plan::default() }).await;
+    chain.names("ssh connection", "tunnel", ended, "a ForceCommand in the server's sshd_config").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_others_can_change_or_read_are_warned_about() {
+    let chain = Chain::healthy().await;
+    let mode = |name: &str, mode| {
+        let path = chain.dir.join(name);
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let warning = || {
+        let report = chain.check();
+        assert_eq!(report.code, Some(0), "{}", report.text);
+        let step = report.steps.into_iter().find(|step| step["step"] == "file modes").unwrap();
+        (step["hop"].as_str().unwrap().to_owned(), step["cause"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(warning().1, "");
+    mode("config/InterLinkConfig.yaml", 0o646);
+    let (hop, cause) = warning();
+    assert!(hop == "api" && cause.contains("every user of this machine can change"), "{hop}: {cause}");
+    mode("config/InterLinkConfig.yaml", 0o644);
+    // ssh-tunnel has read it already.
+    std::fs::set_permissions(chain.key.private(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (hop, cause) = warning();
+    assert!(hop == "tunnel" && cause.contains("is a secret, but other users may use it (mode 0644)"), "{hop}: {cause}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
