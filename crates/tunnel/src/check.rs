@@ -73,10 +73,15 @@ async fn attempt(settings: &Settings, credentials: &Credentials) -> Result<Found
                 let began = Instant::now();
                 service(settings, &route, &live).await.map(|()| began.elapsed())
             }
+            // With the system's ssh, only now it is connected.
+            Err(fault) if fault.step < Step::Forwarding => {
+                live.close().await;
+                return Err(fault);
+            }
             Err(fault) => Err(fault),
         });
     }
-    let found = Found { peer: live.peer.to_string(), round_trip, services };
+    let found = Found { peer: live.peer().unwrap_or_else(|| settings.server.to_string()), round_trip, services };
     live.close().await;
     Ok(found)
 }

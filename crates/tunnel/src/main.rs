@@ -7,6 +7,9 @@ use interlink_daemon::{exit, flags};
 use interlink_tunnel::config::{Origin, Stop};
 
 fn main() -> ExitCode {
+    if let Some(failed) = interlink_tunnel::session::openssh::guard::become_guarded() {
+        return failed;
+    }
     let origin = Origin::of_process();
     let settings = match origin.read() {
         Ok(settings) => settings,

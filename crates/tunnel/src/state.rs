@@ -91,7 +91,7 @@ impl Teller<'_> {
         self.handle.detail("retryAt", retry_at(links).filter(|_| !up).map_or(Value::Null, |at| at.to_string().into()));
         if up {
             if let Some(live) = lives().next() {
-                self.handle.detail("peer", live.peer.to_string());
+                self.handle.detail("peer", live.peer());
             }
             let line = self.in_words(links, routes, &ways);
             self.handle.up(&line);
@@ -170,8 +170,7 @@ impl Teller<'_> {
     }
 
     fn in_words(&self, links: &[Link], routes: &Routes, ways: &[Carried]) -> String {
-        let mut peers: Vec<String> =
-            links.iter().filter_map(Link::live).map(|live| live.peer.ip().to_string()).collect();
+        let mut peers: Vec<String> = links.iter().filter_map(Link::live).map(|live| live.peer_in_words()).collect();
         let up = peers.len();
         peers.sort();
         peers.dedup();

@@ -141,17 +141,19 @@ impl Flags {
         let addr = required(self.addr, "addr", "login.example.org:22")?;
         let server = parse_server(&addr)?;
         let user = present(self.user);
-        let engine = engine(&self.engine, present(self.ssh_config), user.is_some(), names_port(&addr))?;
+        let jumps = present(self.proxyjump).filter(|jumps| jumps != "none");
+        let engine = engine(&self.engine, present(self.ssh_config), jumps.clone(), user.is_some(), names_port(&addr))?;
         let (user, identity) = match engine {
             Engine::BuiltIn => {
                 let user = required(user, "user", "alice")?;
                 (user, identity(self.keyfile, self.passphrasefile, self.identityagent, env)?)
             }
-            Engine::OpenSsh(_) => {
-                (user.unwrap_or_else(|| OF_SSH_CONFIG.into()), for_ssh(self.keyfile, self.passphrasefile, self.identityagent)?)
-            }
+            Engine::OpenSsh(_) => (
+                user.unwrap_or_else(|| OF_SSH_CONFIG.into()),
+                for_ssh(self.keyfile, self.passphrasefile, self.identityagent)?,
+            ),
         };
-        let jumps = parse_jumps(present(self.proxyjump).as_deref(), &user)?;
+        let jumps = parse_jumps(jumps.as_deref(), &user)?;
         let single = [&self.lsock, &self.rport, &self.rsock, &self.rexec].iter().any(|flag| flag.is_some());
         let forwards = if listed.is_empty() {
             let local = required(self.lsock, "lsock", "/run/interlink/plugin.sock")?;
@@ -247,13 +249,16 @@ fn for_ssh(
     })
 }
 
-fn engine(name: &str, config: Option<String>, user: bool, port: bool) -> Result<Engine, String> {
+fn engine(name: &str, config: Option<String>, jumps: Option<String>, user: bool, port: bool) -> Result<Engine, String> {
     match (name.trim(), config) {
         ("builtin" | "", None) => Ok(Engine::BuiltIn),
-        ("builtin" | "", Some(_)) => Err("-F belongs to -engine openssh: the built-in engine reads no ssh_config".into()),
+        ("builtin" | "", Some(_)) => {
+            Err("-F belongs to -engine openssh: the built-in engine reads no ssh_config".into())
+        }
         ("openssh", config) => Ok(Engine::OpenSsh(System {
             program: "ssh".into(),
             config: config.map(|p| absolute(&expand_tilde(&p))).transpose()?,
+            jumps,
             user,
             port,
         })),
@@ -276,7 +281,7 @@ fn names_port(text: &str) -> bool {
 
 /// `[user@]host[:port]`, separated by commas, as `ssh -J` takes them.
 fn parse_jumps(text: Option<&str>, user: &str) -> Result<Vec<Hop>, String> {
-    let Some(text) = text.filter(|text| *text != "none") else { return Ok(Vec::new()) };
+    let Some(text) = text else { return Ok(Vec::new()) };
     text.split(',')
         .map(|one| {
             let one = one.trim();

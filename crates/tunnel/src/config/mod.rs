@@ -87,6 +87,8 @@ pub struct System {
     pub program: PathBuf,
     /// The ssh_config to use instead of the user's and the system's.
     pub config: Option<PathBuf>,
+    /// The jump hosts, as they were given: what is left out, ssh_config says.
+    pub jumps: Option<String>,
     /// Whether the user was given; otherwise ssh_config says.
     pub user: bool,
     /// Whether the port was given; otherwise ssh_config says.

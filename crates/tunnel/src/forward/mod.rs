@@ -32,6 +32,9 @@ use crate::session::live::OpenError;
 use route::Route;
 use splice::{End, splice};
 
+/// Read at once from a client, or from the `ssh` that carries its connection.
+const RELAY: usize = 32 << 10;
+
 /// Patience of a forward.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
@@ -91,13 +94,7 @@ async fn carry(stream: Stream, route: &Arc<Route>, mut links: watch::Receiver<Ve
             Ok(conduit) => {
                 // The session ends with its last user; a connection must not keep a dead one.
                 drop(live);
-                match conduit {
-                    Conduit::Channel(channel) => report(splice(stream, channel).await),
-                    Conduit::Mux(far) => {
-                        let end = mux::carry(stream, far).await;
-                        tracing::debug!(?end, "a connection ended");
-                    }
-                }
+                bring(stream, conduit).await;
                 drop(load);
                 return;
             }
@@ -111,6 +108,21 @@ async fn carry(stream: Stream, route: &Arc<Route>, mut links: watch::Receiver<Ve
                 tracing::debug!(?err, "closed a connection: the server did not open a channel for it");
                 return;
             }
+        }
+    }
+}
+
+/// Carries bytes until both directions ended.
+async fn bring(mut stream: Stream, conduit: Conduit) {
+    match conduit {
+        Conduit::Channel(channel) => report(splice(stream, channel).await),
+        Conduit::Mux(far) => {
+            let end = mux::carry(stream, far).await;
+            tracing::debug!(?end, "a connection ended");
+        }
+        Conduit::Local(mut far) => {
+            let end = tokio::io::copy_bidirectional_with_sizes(&mut stream, &mut far, RELAY, RELAY).await;
+            tracing::debug!(?end, "a connection ended");
         }
     }
 }

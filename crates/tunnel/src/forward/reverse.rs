@@ -9,8 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::route::{FarEnd, Route, Routes};
-use super::splice::splice;
-use super::{Carrier, report};
+use super::{Carrier, bring};
 use crate::config::Direction;
 use crate::session::Incoming;
 
@@ -31,7 +30,7 @@ pub async fn accept(
         let asked = routes.borrow().iter().find(|route| leads(route, &next)).map(Arc::clone);
         let Some(route) = asked else {
             tracing::debug!(at = %next.at, "turned away a connection where nobody asked the server to listen");
-            next.reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+            next.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
             continue;
         };
         let (limit, cut) = (carrier.patience.open, carrier.cut.clone());
@@ -45,7 +44,7 @@ pub async fn accept(
     // Whoever connected just now learns at once that nobody is here any more.
     incoming.close();
     while let Some(late) = incoming.recv().await {
-        late.reply.reject(ChannelOpenFailure::ConnectFailed).await;
+        late.reject(ChannelOpenFailure::ConnectFailed).await;
     }
 }
 
@@ -63,14 +62,13 @@ async fn carry(next: Incoming, route: &Route, limit: std::time::Duration) {
         Ok(Err(err)) => {
             tracing::debug!(%err, "{service} can't be connected to: turned a connection away");
             route.note(FarEnd::Refuses);
-            return next.reply.reject(ChannelOpenFailure::ConnectFailed).await;
+            return next.reject(ChannelOpenFailure::ConnectFailed).await;
         }
         Err(_) => {
             tracing::debug!("{service} does not answer within {limit:?}: turned a connection away");
-            return next.reply.reject(ChannelOpenFailure::ConnectFailed).await;
+            return next.reject(ChannelOpenFailure::ConnectFailed).await;
         }
     };
     route.note(FarEnd::Answers);
-    next.reply.accept().await;
-    report(splice(stream, next.channel).await);
+    bring(stream, next.accept().await).await;
 }

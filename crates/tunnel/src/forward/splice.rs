@@ -10,27 +10,35 @@ use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use interlink_transport::Stream;
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::io::poll_read_buf;
 
 use super::backlog::{Backlog, Budget, STALL};
 
 /// Read from a client at once: two packets of what OpenSSH accepts.
 const READ: usize = 64 << 10;
 
+/// Allocated at once for reads: as many as the library takes before it sends.
+const LANDING: usize = 8 * READ;
+
+/// Bytes of a read that are worth more than the room they would keep in use while the server takes nothing.
+const WORTH_KEEPING: usize = READ / 4;
+
 /// How long a service whose client is gone may take to end by itself.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 thread_local! {
-    /// Where reads land before their exact size is known, so that a thousand idle connections hold no buffer.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+    /// Where reads of all connections land, so that a thousand idle ones hold no buffer. Large reads are passed on as they
+    /// lie, and the room is used again once all are sent; small ones are copied.
+    static LANDED: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
 /// All connections of this process share one.
@@ -233,10 +241,17 @@ async fn discard(from_server: &mut ChannelReadHalf) -> End {
 /// What the client has for us; empty at its end.
 async fn read_chunk<R: AsyncRead + Unpin>(reader: &mut R) -> io::Result<Bytes> {
     poll_fn(|cx| {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buf = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut *reader).poll_read(cx, &mut buf))?;
-            Poll::Ready(Ok(Bytes::copy_from_slice(buf.filled())))
+        LANDED.with_borrow_mut(|landed| {
+            if landed.capacity() < READ && !landed.try_reclaim(READ) {
+                *landed = BytesMut::with_capacity(LANDING);
+            }
+            let read = ready!(poll_read_buf(Pin::new(&mut *reader), cx, &mut (&mut *landed).limit(READ)))?;
+            if read >= WORTH_KEEPING {
+                return Poll::Ready(Ok(landed.split().freeze()));
+            }
+            let copy = Bytes::copy_from_slice(landed);
+            landed.clear();
+            Poll::Ready(Ok(copy))
         })
     })
     .await

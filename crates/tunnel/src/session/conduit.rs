@@ -3,6 +3,7 @@
 use interlink_transport::mux::MuxStream;
 use russh::Channel;
 use russh::client::Msg;
+use tokio::net::UnixStream;
 
 /// A way to the service behind the server.
 pub enum Conduit {
@@ -10,6 +11,8 @@ pub enum Conduit {
     Channel(Channel<Msg>),
     /// A stream over the one command that all share.
     Mux(MuxStream),
+    /// A connection that `ssh` carries.
+    Local(UnixStream),
 }
 
 impl Conduit {
@@ -21,7 +24,7 @@ impl Conduit {
                 let _ = channel.close().await;
             }
             // Dropped unfinished, it is reset.
-            Self::Mux(_) => {}
+            Self::Mux(_) | Self::Local(_) => {}
         }
     }
 }

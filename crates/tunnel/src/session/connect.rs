@@ -18,6 +18,7 @@ use super::gatekeeper::{Broken, Gatekeeper, Incoming};
 use super::jump::{Jump, Line, end_of_all, through};
 use super::live::{Cut, Live};
 use super::login::log_in;
+use super::openssh::Supervised;
 use super::step::Step;
 use crate::config::{Hop, Server, Settings};
 use crate::credentials::Credentials;
@@ -46,6 +47,10 @@ pub(crate) async fn connect(
     credentials: &Credentials,
     incoming: Option<mpsc::Sender<Incoming>>,
 ) -> Result<(Arc<Live>, oneshot::Receiver<String>), Fault> {
+    if settings.engine.system().is_some() {
+        let (supervised, end) = Supervised::new(incoming);
+        return Ok((Arc::new(Live::of_ssh(supervised)), end));
+    }
     let limit = settings.connect_timeout;
     let mut jumps: Vec<Jump> = Vec::new();
     let mut way: Option<(Cut, SocketAddr)> = None;

@@ -6,8 +6,10 @@ use jiff::Timestamp;
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelId, ChannelOpenFailure};
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
+use super::conduit::Conduit;
 use super::fault::end_in_words;
 use crate::config::Remote;
 use crate::hostkeys::verify::{Refusal, describe};
@@ -32,10 +34,43 @@ impl From<russh::Error> for Broken {
 pub struct Incoming {
     /// Where the server accepted it.
     pub at: Remote,
-    /// The channel, once accepted.
-    pub channel: Channel<Msg>,
-    /// Accepts or rejects it.
-    pub reply: ChannelOpenHandle,
+    /// The connection itself.
+    pub handed: Handed,
+}
+
+/// How it is handed over.
+pub enum Handed {
+    /// As a channel, to be accepted or rejected.
+    Channel {
+        /// The channel, once accepted.
+        channel: Channel<Msg>,
+        /// Accepts or rejects it.
+        reply: ChannelOpenHandle,
+    },
+    /// By `ssh`, which has accepted it.
+    Stream(UnixStream),
+}
+
+impl Incoming {
+    /// Takes it over.
+    pub async fn accept(self) -> Conduit {
+        match self.handed {
+            Handed::Channel { channel, reply } => {
+                reply.accept().await;
+                Conduit::Channel(channel)
+            }
+            Handed::Stream(stream) => Conduit::Local(stream),
+        }
+    }
+
+    /// Turns it away.
+    pub async fn reject(self, reason: ChannelOpenFailure) {
+        match self.handed {
+            Handed::Channel { reply, .. } => reply.reject(reason).await,
+            // Closed when dropped.
+            Handed::Stream(_) => {}
+        }
+    }
 }
 
 /// Judges the server and reports the end of the session.
@@ -52,8 +87,8 @@ impl Gatekeeper {
     /// Never waits: the session stands still while this runs.
     async fn hand_over(&self, at: Remote, channel: Channel<Msg>, reply: ChannelOpenHandle) -> Result<(), Broken> {
         let Some(incoming) = &self.incoming else { return reject(reply).await };
-        if let Err(refused) = incoming.try_send(Incoming { at, channel, reply }) {
-            refused.into_inner().reply.reject(ChannelOpenFailure::ResourceShortage).await;
+        if let Err(refused) = incoming.try_send(Incoming { at, handed: Handed::Channel { channel, reply } }) {
+            refused.into_inner().reject(ChannelOpenFailure::ResourceShortage).await;
         }
         Ok(())
     }

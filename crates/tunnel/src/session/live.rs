@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::conduit::Conduit;
 use super::gatekeeper::Gatekeeper;
+use super::openssh::Supervised;
 use crate::config::Remote;
 use crate::forward::route::{FarEnd, Load, Route};
 
@@ -27,21 +28,26 @@ const GOODBYE: Duration = Duration::from_millis(500);
 
 /// A session that is logged in.
 pub struct Live {
-    handle: Handle<Gatekeeper>,
-    /// The address that answered: behind a round-robin name another one each time.
-    pub peer: SocketAddr,
+    engine: Working,
     /// When it came up.
     pub since: Timestamp,
     /// What opens connections over a command that carries them, by the forward's name.
     openers: Mutex<HashMap<String, Opener>>,
     /// Connections that were given to this session and have not ended.
     open: Arc<AtomicUsize>,
-    link: Cut,
+}
+
+/// What speaks SSH.
+enum Working {
+    /// This program.
+    BuiltIn { handle: Handle<Gatekeeper>, peer: SocketAddr, link: Cut },
+    /// The system's `ssh`.
+    Supervised(Supervised),
 }
 
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Live").field("peer", &self.peer).field("since", &self.since).finish_non_exhaustive()
+        f.debug_struct("Live").field("peer", &self.peer()).field("since", &self.since).finish_non_exhaustive()
     }
 }
 
@@ -92,11 +98,53 @@ impl Drop for Cut {
 
 impl Live {
     pub(super) fn new(handle: Handle<Gatekeeper>, peer: SocketAddr, link: Cut) -> Self {
-        Self { handle, peer, since: Timestamp::now(), openers: Mutex::default(), open: Arc::default(), link }
+        Self::by(Working::BuiltIn { handle, peer, link })
     }
 
-    pub(super) fn handle(&self) -> &Handle<Gatekeeper> {
-        &self.handle
+    /// Where the system's `ssh` makes the sessions.
+    pub(super) fn of_ssh(supervised: Supervised) -> Self {
+        Self::by(Working::Supervised(supervised))
+    }
+
+    fn by(engine: Working) -> Self {
+        Self { engine, since: Timestamp::now(), openers: Mutex::default(), open: Arc::default() }
+    }
+
+    /// `None` where the system's `ssh` has the session.
+    pub(super) fn handle(&self) -> Option<&Handle<Gatekeeper>> {
+        match &self.engine {
+            Working::BuiltIn { handle, .. } => Some(handle),
+            Working::Supervised(_) => None,
+        }
+    }
+
+    /// What the system's `ssh` carries, where it does.
+    pub(super) fn supervised(&self) -> Option<&Supervised> {
+        match &self.engine {
+            Working::BuiltIn { .. } => None,
+            Working::Supervised(supervised) => Some(supervised),
+        }
+    }
+
+    /// The address and port that answered: behind a round-robin name others each time. `None` where only `ssh` knows.
+    #[must_use]
+    pub fn peer(&self) -> Option<String> {
+        match &self.engine {
+            Working::BuiltIn { peer, .. } => Some(peer.to_string()),
+            Working::Supervised(supervised) => supervised.peer(),
+        }
+    }
+
+    /// The same without the port, in words.
+    #[must_use]
+    pub fn peer_in_words(&self) -> String {
+        match (&self.engine, self.peer()) {
+            (Working::BuiltIn { peer, .. }, _) => peer.ip().to_string(),
+            (Working::Supervised(_), Some(peer)) => {
+                format!("{}, by ssh", peer.rsplit_once(':').map_or(&*peer, |(host, _)| host))
+            }
+            (Working::Supervised(_), None) => "by ssh".to_owned(),
+        }
     }
 
     /// From here on a command carries the forward `name`: `opener` opens its connections.
@@ -146,7 +194,7 @@ impl Live {
         let (done, opened) = oneshot::channel();
         let (live, route) = (Arc::clone(self), Arc::clone(route));
         tokio::spawn(async move {
-            if let Err(Ok(unwanted)) = done.send(live.open_now(&route).await) {
+            if let Err(Ok(unwanted)) = done.send(live.open_now(&route, limit).await) {
                 unwanted.close().await;
             }
         });
@@ -157,10 +205,18 @@ impl Live {
         }
     }
 
-    async fn open_now(&self, route: &Route) -> Result<Conduit, OpenError> {
+    async fn open_now(&self, route: &Route, limit: Duration) -> Result<Conduit, OpenError> {
+        let handle = match (&self.engine, &route.forward.remote) {
+            (Working::Supervised(supervised), Remote::Port(_) | Remote::Socket(_)) => {
+                return supervised.open(&route.forward.name, limit).await.map(Conduit::Local);
+            }
+            (Working::BuiltIn { handle, .. }, _) => Some(handle),
+            (Working::Supervised(_), Remote::Command(_)) => None,
+        };
         let port = match &route.forward.remote {
             Remote::Socket(path) => {
-                let opened = self.handle.channel_open_direct_streamlocal(path.clone()).await;
+                let handle = handle.ok_or(OpenError::Lost)?;
+                let opened = handle.channel_open_direct_streamlocal(path.clone()).await;
                 return opened.map(Conduit::Channel).map_err(|e| explain(&e));
             }
             Remote::Port(port) => u32::from(*port),
@@ -175,10 +231,11 @@ impl Live {
                 });
             }
         };
+        let handle = handle.ok_or(OpenError::Lost)?;
         let first = route.loopback.load(Ordering::Relaxed);
         for index in [first, 1 - first] {
             let name = LOOPBACKS[usize::from(index)];
-            match self.handle.channel_open_direct_tcpip(name, port, "127.0.0.1", 0).await {
+            match handle.channel_open_direct_tcpip(name, port, "127.0.0.1", 0).await {
                 Ok(channel) => {
                     route.loopback.store(index, Ordering::Relaxed);
                     return Ok(Conduit::Channel(channel));
@@ -195,7 +252,7 @@ impl Live {
     /// The time to the server and back; `None` if it does not answer in time.
     pub async fn round_trip(&self, limit: Duration) -> Option<Duration> {
         let began = Instant::now();
-        match timeout(limit, self.handle.send_ping()).await {
+        match timeout(limit, self.handle()?.send_ping()).await {
             Ok(Ok(())) => Some(began.elapsed()),
             Ok(Err(_)) | Err(_) => None,
         }
@@ -206,6 +263,10 @@ impl Live {
     /// # Errors
     /// See [`ListenError`].
     pub async fn listen(self: &Arc<Self>, route: &Arc<Route>, limit: Duration) -> Result<(), ListenError> {
+        if let Some(supervised) = self.supervised() {
+            // It listens for as long as it runs.
+            return if supervised.has(&route.forward.name) { Ok(()) } else { Err(ListenError::Lost) };
+        }
         match timeout(limit, self.ask_to_listen(&route.forward.remote)).await {
             Err(_) => return Err(ListenError::Lost),
             Ok(Ok(())) => return Ok(()),
@@ -226,14 +287,15 @@ impl Live {
     }
 
     async fn ask_to_listen(&self, remote: &Remote) -> Result<(), russh::Error> {
+        let Some(handle) = self.handle() else { return Err(russh::Error::RequestDenied) };
         let port = match remote {
-            Remote::Socket(path) => return self.handle.streamlocal_forward(path.clone()).await,
+            Remote::Socket(path) => return handle.streamlocal_forward(path.clone()).await,
             Remote::Port(port) => u32::from(*port),
             Remote::Command(_) => return Err(russh::Error::RequestDenied),
         };
         // `permitlisten` compares names literally, as `permitopen` does.
         for name in LOOPBACKS {
-            match self.handle.tcpip_forward(name, port).await {
+            match handle.tcpip_forward(name, port).await {
                 Ok(_) => return Ok(()),
                 Err(russh::Error::RequestDenied) => {}
                 Err(err) => return Err(err),
@@ -244,14 +306,16 @@ impl Live {
 
     /// Asks the server to listen no longer; connections that it has handed over go on.
     pub async fn listen_no_longer(&self, remote: &Remote) {
+        // An ssh listens until it ends, and its connections with it; what comes meanwhile is closed.
+        let Some(handle) = self.handle() else { return };
         let ask = async {
             match remote {
                 Remote::Socket(path) => {
-                    let _ = self.handle.cancel_streamlocal_forward(path.clone()).await;
+                    let _ = handle.cancel_streamlocal_forward(path.clone()).await;
                 }
                 Remote::Port(port) => {
                     for name in LOOPBACKS {
-                        let _ = self.handle.cancel_tcpip_forward(name, u32::from(*port)).await;
+                        let _ = handle.cancel_tcpip_forward(name, u32::from(*port)).await;
                     }
                 }
                 Remote::Command(_) => {}
@@ -262,16 +326,20 @@ impl Live {
 
     /// Says goodbye and ends the session, channels in use included.
     pub async fn close(&self) {
-        let said = self.handle.disconnect(Disconnect::ByApplication, "the tunnel stops", "en");
+        let (handle, link) = match &self.engine {
+            Working::BuiltIn { handle, link, .. } => (handle, link),
+            Working::Supervised(supervised) => return supervised.close().await,
+        };
+        let said = handle.disconnect(Disconnect::ByApplication, "the tunnel stops", "en");
         if let Ok(Ok(())) = timeout(GOODBYE, said).await {
             let closed = async {
-                while !self.handle.is_closed() {
+                while !handle.is_closed() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             };
             let _ = timeout(GOODBYE, closed).await;
         }
-        let _ = self.link.0.shutdown(std::net::Shutdown::Both);
+        let _ = link.0.shutdown(std::net::Shutdown::Both);
     }
 }
 

@@ -20,6 +20,7 @@
 //! [`keep_up`] never gives up: whatever a person must mend can be mended while it runs, because the key and host key
 //! files are read again before every attempt.
 
+mod carried;
 pub mod conduit;
 mod connect;
 mod dial;

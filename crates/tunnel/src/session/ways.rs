@@ -14,8 +14,9 @@ use super::exec::{self, Running};
 use super::fault::Fault;
 use super::link::{Way, Ways};
 use super::live::{ListenError, Live, OpenError};
+use super::openssh::{self, Carrier};
 use crate::backoff::{Backoff, Pace};
-use crate::config::{Direction, Remote, Settings};
+use crate::config::{Direction, Forward, Remote, Settings};
 use crate::forward::route::{FarEnd, Route};
 
 /// How often a far end that refused is asked again, so that the state tells when it is back.
@@ -26,7 +27,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 const UNCLEAR: Duration = Duration::from_secs(60);
 
 /// A way that held this long was a good one.
-const SETTLED: Duration = Duration::from_secs(10);
+pub(super) const SETTLED: Duration = Duration::from_secs(10);
 
 /// Why nobody looks after a way any more.
 pub(super) enum Over {
@@ -69,6 +70,11 @@ impl Minder<'_> {
 
     /// Returns only when the session is gone.
     async fn keep_open(&mut self) -> String {
+        if let (Some(system), Remote::Port(_) | Remote::Socket(_)) =
+            (self.settings.engine.system(), &self.route.forward.remote)
+        {
+            return self.keep_carried(system).await;
+        }
         match (self.route.forward.direction, self.route.forward.remote.clone()) {
             (Direction::Reverse, _) => self.keep_listening().await,
             (Direction::Forward, Remote::Command(command)) => self.keep_running(&command).await,
@@ -92,7 +98,7 @@ impl Minder<'_> {
     async fn keep_running(&mut self, command: &str) -> String {
         let mut backoff = Backoff::default();
         loop {
-            let (fault, pace) = match exec::start(self.settings, command, self.live.handle()).await {
+            let (fault, pace) = match start_command(self.settings, &self.route.forward, command, self.live).await {
                 Ok(Running { opener, ended, driver }) => {
                     let name = self.route.forward.name.clone();
                     self.live.carries(&name, opener);
@@ -161,7 +167,7 @@ impl Minder<'_> {
     }
 
     /// Never returns.
-    async fn ask_again(&self) -> String {
+    pub(super) async fn ask_again(&self) -> String {
         loop {
             sleep(ASK_AGAIN).await;
             if self.route.far_end() != FarEnd::Refuses {
@@ -176,7 +182,7 @@ impl Minder<'_> {
         }
     }
 
-    async fn ask_service(&self) {
+    pub(super) async fn ask_service(&self) {
         match timeout(self.settings.connect_timeout, Stream::connect(&self.route.forward.local)).await {
             Ok(Ok(_)) => self.route.note(FarEnd::Answers),
             Ok(Err(_)) => self.route.note(FarEnd::Refuses),
@@ -184,7 +190,7 @@ impl Minder<'_> {
         }
     }
 
-    async fn pause(&mut self, backoff: &mut Backoff, pace: Pace, fault: Fault) {
+    pub(super) async fn pause(&mut self, backoff: &mut Backoff, pace: Pace, fault: Fault) {
         let pause = backoff.next(pace, rand::random());
         let now = Timestamp::now();
         let retry_at = SignedDuration::try_from(pause).map_or(now, |pause| now + pause);
@@ -196,11 +202,11 @@ impl Minder<'_> {
         }
     }
 
-    fn alone(&self) -> bool {
+    pub(super) fn alone(&self) -> bool {
         self.count.load(Ordering::Relaxed) <= 1
     }
 
-    fn tell(&self, way: Way) {
+    pub(super) fn tell(&self, way: Way) {
         let name = &self.route.forward.name;
         self.ways.send_if_modified(|ways| ways.insert(name.clone(), way.clone()) != Some(way));
     }
@@ -210,7 +216,7 @@ impl Minder<'_> {
 ///
 /// # Errors
 /// When the session can't carry the forward. That nothing answers at its end is no error: the route has noted it.
-async fn try_out(settings: &Settings, live: &Arc<Live>, route: &Arc<Route>) -> Result<(), NotCarried> {
+pub(super) async fn try_out(settings: &Settings, live: &Arc<Live>, route: &Arc<Route>) -> Result<(), NotCarried> {
     match live.open(route, settings.connect_timeout).await {
         Ok(probe) => probe.close().await,
         Err(OpenError::Forbidden) => {
@@ -224,20 +230,36 @@ async fn try_out(settings: &Settings, live: &Arc<Live>, route: &Arc<Route>) -> R
 }
 
 /// Why a session does not carry a forward.
-enum NotCarried {
+pub(super) enum NotCarried {
     /// It is gone.
     Lost,
     /// The server does not let it.
     Forbidden(Fault),
 }
 
-/// Starts the command that carries a forward, where one does; it runs as long as the session.
+/// Starts what carries a forward, where something must: a command, or the system's `ssh`. It runs as long as the session.
 pub(crate) async fn running(settings: &Settings, live: &Arc<Live>, route: &Route) -> Result<(), Fault> {
     if let Remote::Command(command) = &route.forward.remote {
-        let Running { opener, .. } = exec::start(settings, command, live.handle()).await?;
+        let Running { opener, .. } = start_command(settings, &route.forward, command, live).await?;
         live.carries(&route.forward.name, opener);
+    } else if let (Some(system), Some(supervised)) = (settings.engine.system(), live.supervised()) {
+        let started = Carrier::start(settings, system, &route.forward).await?;
+        supervised.add(&route.forward.name, started.carrier);
     }
     Ok(())
+}
+
+/// Runs the command of a forward, over the session or by an `ssh` of its own, which ends with the session too.
+async fn start_command(settings: &Settings, forward: &Forward, command: &str, live: &Live) -> Result<Running, Fault> {
+    if let (Some(system), Some(supervised)) = (settings.engine.system(), live.supervised()) {
+        let running = openssh::run(settings, system, forward, command).await?;
+        supervised.keep(running.driver.clone());
+        return Ok(running);
+    }
+    match live.handle() {
+        Some(handle) => exec::start(settings, command, handle).await,
+        None => Err(Fault::lost(&settings.server, "there is no session")),
+    }
 }
 
 /// A command that carries a forward.

@@ -19,10 +19,12 @@ use super::words::{Event, Said};
 use crate::config::{Direction, Forward, Settings, System};
 use crate::session::fault::Fault;
 use crate::session::live::OpenError;
-use crate::session::step::Step;
 
 /// How often the time limit of a step fits into the whole: name, TCP and banner of each host, login, forwarding.
 const STEPS: u32 = 3;
+
+/// How long `ssh` may take to end.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// The pause before a full queue is tried again.
 const FULL: Duration = Duration::from_millis(5);
@@ -37,6 +39,7 @@ pub(crate) struct Carrier {
     /// The address of the server, unless it is behind another.
     pub(crate) peer: Option<String>,
     stop: CancellationToken,
+    over: CancellationToken,
 }
 
 /// A carrier that is up.
@@ -111,7 +114,8 @@ impl Carrier {
         let listener = match forward.direction {
             Direction::Forward => None,
             Direction::Reverse => Some(
-                UnixListener::bind(&socket).map_err(|err| unusable(format!("{} can't be bound ({err})", socket.display())))?,
+                UnixListener::bind(&socket)
+                    .map_err(|err| unusable(format!("{} can't be bound ({err})", socket.display())))?,
             ),
         };
         let mut child = Child::start(settings, system, forward, files, false)
@@ -130,15 +134,22 @@ impl Carrier {
                 return Err(Fault::timeout(&settings.server, said.step(), settings.connect_timeout * STEPS));
             }
         };
-        let (opens, stop) = (Arc::new(Opens::default()), CancellationToken::new());
+        let (opens, stop, over) = (Arc::new(Opens::default()), CancellationToken::new(), CancellationToken::new());
         let (tell, ended) = oneshot::channel();
-        tokio::spawn(watch(child, said, Arc::clone(&opens), stop.clone(), tell));
+        let watched = watch(child, said, Arc::clone(&opens), stop.clone(), tell);
+        tokio::spawn({
+            let over = over.clone().drop_guard();
+            async move {
+                watched.await;
+                drop(over);
+            }
+        });
         let incoming = listener.map(|listener| {
             let (hand_over, incoming) = mpsc::channel(HANDED_OVER);
             tokio::spawn(accept(listener, hand_over, stop.clone()));
             incoming
         });
-        Ok(Started { carrier: Arc::new(Self { opens, socket, peer, stop }), ended, incoming })
+        Ok(Started { carrier: Arc::new(Self { opens, socket, peer, stop, over }), ended, incoming })
     }
 
     /// Opens a way to the far end.
@@ -177,8 +188,14 @@ impl Carrier {
     }
 
     /// Ends `ssh`, connections in use included.
-    pub(crate) fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.stop.cancel();
+        let _ = timeout(GOODBYE, self.over.cancelled()).await;
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_up(&self) -> bool {
+        !self.over.is_cancelled()
     }
 }
 
@@ -205,7 +222,13 @@ async fn ready(child: &mut Child, said: &mut Said, direction: Direction) -> Resu
 }
 
 /// Listens to `ssh` until it ends or is told to.
-async fn watch(mut child: Child, mut said: Said, opens: Arc<Opens>, stop: CancellationToken, tell: oneshot::Sender<String>) {
+async fn watch(
+    mut child: Child,
+    mut said: Said,
+    opens: Arc<Opens>,
+    stop: CancellationToken,
+    tell: oneshot::Sender<String>,
+) {
     loop {
         let line = tokio::select! {
             line = child.says() => line,

@@ -83,12 +83,18 @@ pub(super) struct Child {
     stderr: BufReader<ChildStderr>,
     line: Vec<u8>,
     /// Kept for as long as it runs.
-    pub(super) files: Files,
+    _files: Files,
 }
 
 impl Child {
     /// Starts `ssh` for `forward`; with pipes to the command at the server if `piped`.
-    pub(super) fn start(settings: &Settings, system: &System, forward: &Forward, files: Files, piped: bool) -> io::Result<Self> {
+    pub(super) fn start(
+        settings: &Settings,
+        system: &System,
+        forward: &Forward,
+        files: Files,
+        piped: bool,
+    ) -> io::Result<Self> {
         let (program, mut args): (_, Vec<OsString>) = guard::prefix(system.program.as_os_str());
         args.extend(setup::arguments(settings, system, &files.config, forward, &files.socket));
         let pipe = || if piped { Stdio::piped() } else { Stdio::null() };
@@ -103,7 +109,7 @@ impl Child {
             .spawn()?;
         let stderr = process.stderr.take().ok_or_else(|| io::Error::other("ssh has no stderr"))?;
         let group = process.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-        Ok(Self { process, group, stderr: BufReader::new(stderr), line: Vec::new(), files })
+        Ok(Self { process, group, stderr: BufReader::new(stderr), line: Vec::new(), _files: files })
     }
 
     /// The next line that it says; `None` once it says nothing more. May be given up and called again.

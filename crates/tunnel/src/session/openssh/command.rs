@@ -37,7 +37,8 @@ pub(in crate::session) async fn run(
         Ok(Ok(rest)) => rest,
         Ok(Err(silence)) => {
             child.end().await;
-            let own = matches!(&silence, Silence::Ended { status: Some(status), .. } if i32::try_from(*status) == Ok(OWN));
+            let own =
+                matches!(&silence, Silence::Ended { status: Some(status), .. } if i32::try_from(*status) == Ok(OWN));
             return Err(match said.authenticated() {
                 false => said.fault(settings, forward),
                 true if own && said.all().is_empty() => Fault::lost(&settings.server, &said.last()),

@@ -17,13 +17,16 @@
 //! | `child` | one process |
 //! | `carrier` | one that carries a forward |
 //! | `command` | one that runs a command which carries it |
+//! | `supervised` | all of them, in the place of a session |
 
 mod carrier;
 mod child;
 mod command;
 pub mod guard;
 mod setup;
+mod supervised;
 mod words;
 
-pub(crate) use carrier::Carrier;
+pub(crate) use carrier::{Carrier, Started};
 pub(super) use command::run;
+pub(crate) use supervised::Supervised;

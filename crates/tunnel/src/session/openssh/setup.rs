@@ -68,7 +68,13 @@ fn quoted(path: &Path, tokens: bool) -> Result<String, String> {
 }
 
 /// The arguments of an `ssh` that carries `forward` by way of our private `socket`, and of one that runs its command.
-pub(super) fn arguments(settings: &Settings, system: &System, config: &Path, forward: &Forward, socket: &Path) -> Vec<OsString> {
+pub(super) fn arguments(
+    settings: &Settings,
+    system: &System,
+    config: &Path,
+    forward: &Forward,
+    socket: &Path,
+) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec!["-F".into(), config.into(), "-T".into(), "-S".into(), "none".into()];
     let mut option = |text: &str| args.extend(["-o".into(), text.into()]);
     match &forward.remote {
@@ -88,9 +94,8 @@ pub(super) fn arguments(settings: &Settings, system: &System, config: &Path, for
     if system.port {
         args.extend(["-p".into(), settings.server.port.to_string().into()]);
     }
-    if !settings.jumps.is_empty() {
-        let jumps: Vec<String> = settings.jumps.iter().map(|hop| format!("{}@{}", hop.user, hop.server)).collect();
-        args.extend(["-J".into(), jumps.join(",").into()]);
+    if let Some(jumps) = &system.jumps {
+        args.extend(["-J".into(), jumps.into()]);
     }
     let far = match &forward.remote {
         Remote::Port(port) => Some(format!("localhost:{port}")),

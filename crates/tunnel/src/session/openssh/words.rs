@@ -149,7 +149,8 @@ impl Said {
     pub(super) fn fault(&self, settings: &Settings, forward: &Forward) -> Fault {
         let found = self.lines.iter().find_map(|line| self.known(line, settings, forward));
         found.unwrap_or_else(|| {
-            let said = self.lines.last().map_or_else(|| "it says nothing".to_owned(), |line| format!("it says: {line}"));
+            let said =
+                self.lines.last().map_or_else(|| "it says nothing".to_owned(), |line| format!("it says: {line}"));
             fault(
                 self.step(),
                 Pace::Eager,
@@ -185,7 +186,10 @@ impl Said {
             fault(
                 Step::HostKey,
                 Pace::Patient,
-                format!("the host key of {} is not the one on record: the server has {offered}; {offending}", server.host),
+                format!(
+                    "the host key of {} is not the one on record: the server has {offered}; {offending}",
+                    server.host
+                ),
                 "ask the site whether it has a new key; if so, replace the one on record; if not, somebody may be listening in",
             )
         } else if line.contains("REVOKED HOST KEY") || line.contains("is marked as revoked") {
@@ -214,7 +218,9 @@ impl Said {
             fault(step, Pace::Patient, says("no algorithm in common"), "ssh_config and the server allow too little")
         } else if line.contains("Permission denied (") || line.contains("Too many authentication failures") {
             return Some(self.login(line, settings));
-        } else if !self.authenticated && (line.contains("administratively prohibited") || line.contains("stdio forwarding failed")) {
+        } else if !self.authenticated
+            && (line.contains("administratively prohibited") || line.contains("stdio forwarding failed"))
+        {
             fault(
                 Step::Tcp,
                 Pace::Patient,
@@ -233,7 +239,12 @@ impl Said {
             .iter()
             .any(|needle| line.contains(needle))
         {
-            fault(Step::Name, Pace::Patient, says("ssh can't use its configuration"), "mend ssh_config, or the file of -F")
+            fault(
+                Step::Name,
+                Pace::Patient,
+                says("ssh can't use its configuration"),
+                "mend ssh_config, or the file of -F",
+            )
         } else if line.contains("remote port forwarding failed") {
             return Some(Fault::no_listener(server, &forward.remote, &ListenError::Unclear));
         } else if line.contains("cannot bind to path") || line.contains("Could not request local forwarding") {
@@ -262,7 +273,9 @@ impl Said {
         let trouble: Vec<&str> = self
             .lines
             .iter()
-            .filter(|line| line.starts_with("Load key") || line.contains("are too open") || line.contains("no such identity"))
+            .filter(|line| {
+                line.starts_with("Load key") || line.contains("are too open") || line.contains("no such identity")
+            })
             .map(String::as_str)
             .collect();
         let trouble = if trouble.is_empty() { String::new() } else { format!("; {}", trouble.join("; ")) };
@@ -286,22 +299,40 @@ mod tests {
     #[test]
     fn lines_of_openssh_are_events() {
         for (line, expected) in [
-            (r#"Authenticated to 127.0.0.1 ([127.0.0.1]:40122) using "publickey"."#, Some(Event::Authenticated(Some("127.0.0.1:40122".into())))),
+            (
+                r#"Authenticated to 127.0.0.1 ([127.0.0.1]:40122) using "publickey"."#,
+                Some(Event::Authenticated(Some("127.0.0.1:40122".into()))),
+            ),
             (r#"Authenticated to login (via proxy) using "publickey"."#, Some(Event::Authenticated(None))),
             (r#"debug1: Authenticated using "publickey" with partial success."#, Some(Event::Partly)),
             ("debug1: Connection established.", Some(Event::Connected)),
             ("debug1: Entering interactive session.", Some(Event::Entered)),
-            ("debug1: remote forward success for: listen 127.0.0.1:40130, connect /r.sock:-2", Some(Event::Listens(true))),
-            ("debug1: remote forward failure for: listen 127.0.0.1:40123, connect /r.sock:-2", Some(Event::Listens(false))),
+            (
+                "debug1: remote forward success for: listen 127.0.0.1:40130, connect /r.sock:-2",
+                Some(Event::Listens(true)),
+            ),
+            (
+                "debug1: remote forward failure for: listen 127.0.0.1:40123, connect /r.sock:-2",
+                Some(Event::Listens(false)),
+            ),
             ("debug1: channel 4: new direct-tcpip [direct-tcpip] (inactive timeout: 0)", Some(Event::Taken(4))),
             // As releases before 9.2 have it.
             ("debug1: channel 4: new [direct-tcpip]", Some(Event::Taken(4))),
-            ("debug1: channel 4: new direct-streamlocal@openssh.com [direct-streamlocal@openssh.com] (inactive timeout: 0)", Some(Event::Taken(4))),
+            (
+                "debug1: channel 4: new direct-streamlocal@openssh.com [direct-streamlocal@openssh.com] (inactive timeout: 0)",
+                Some(Event::Taken(4)),
+            ),
             ("debug1: channel 0: new unix-listener [unix listener] (inactive timeout: 0)", None),
             ("debug2: channel 4: open confirm rwindow 2097152 rmax 32768", Some(Event::Opened(4))),
             ("channel 4: open failed: connect failed: Connection refused", Some(Event::Refused(4, OpenError::Refused))),
-            ("channel 5: open failed: administratively prohibited: open failed\r", Some(Event::Refused(5, OpenError::Forbidden))),
-            ("channel 5: open failed: resource shortage: x", Some(Event::Refused(5, OpenError::Server("resource shortage: x".into())))),
+            (
+                "channel 5: open failed: administratively prohibited: open failed\r",
+                Some(Event::Refused(5, OpenError::Forbidden)),
+            ),
+            (
+                "channel 5: open failed: resource shortage: x",
+                Some(Event::Refused(5, OpenError::Server("resource shortage: x".into()))),
+            ),
             ("debug2: channel 4: window 1998848 sent adjust 98304", None),
             ("channel x: open failed: connect failed", None),
             ("", None),
