@@ -85,7 +85,12 @@ where
     runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => report(program, &failure),
+        Err(failure) => {
+            if crate::logs::in_file() {
+                tracing::error!("{failure}");
+            }
+            report(program, &failure)
+        }
     }
 }
 

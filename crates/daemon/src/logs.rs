@@ -1,9 +1,13 @@
-//! Log lines on stderr: logfmt, or JSON on request.
+//! Log lines on stderr, or in a file of our own: logfmt, or JSON on request.
 //!
 //! Every line has `ts`, `level` and `hop`: the program's own, or the one that the line is about. Further fields have the
 //! same names in every program: `pod`, `uid`, `jid`, `session`, `err`. Never a secret.
 
+mod file;
 mod lines;
+
+use std::path::Path;
+use std::sync::OnceLock;
 
 use tracing::Subscriber;
 use tracing_subscriber::fmt::MakeWriter;
@@ -11,6 +15,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+
+use crate::exit::Failure;
+use file::LogFile;
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,9 +72,53 @@ impl LevelHandle {
 /// Starts logging for the program that is the hop `hop`. `INTERLINK_LOG_FORMAT=json` asks for JSON. A second call in one
 /// process changes nothing.
 pub fn init(hop: &'static str, level: Level) -> LevelHandle {
+    start(hop, level, std::io::stderr)
+}
+
+/// As [`init`], with the lines in the file at `path` if there is one (`-logfile`). It is made if missing, appended to, and
+/// opened again with every SIGHUP ([`open_again`]).
+///
+/// # Errors
+/// [`Failure`] that a person must mend, when the file can't be written to.
+pub fn init_to(hop: &'static str, level: Level, path: Option<&Path>) -> Result<LevelHandle, Failure> {
+    let Some(path) = path else { return Ok(init(hop, level)) };
+    let file = LogFile::open(path).map_err(|err| {
+        Failure::config(format!(
+            "-logfile {} can't be written to ({err}); give this user the directory, or choose another file",
+            path.display()
+        ))
+    })?;
+    let file: &'static LogFile = Box::leak(file);
+    // Only the first call counts, as with the subscriber.
+    let _ = FILE.set(file);
+    Ok(start(hop, level, file))
+}
+
+/// The file that lines go to.
+static FILE: OnceLock<&'static LogFile> = OnceLock::new();
+
+/// Whether lines go to a file, so that stderr does not have them.
+#[must_use]
+pub fn in_file() -> bool {
+    FILE.get().is_some()
+}
+
+/// Opens the log file again, because logrotate has renamed it. On an error lines go where they went before.
+pub fn open_again() {
+    if let Some(file) = FILE.get()
+        && let Err(err) = file.open_again()
+    {
+        tracing::error!(%err, "the log file {} can't be opened again; lines go where they went before", file.path());
+    }
+}
+
+fn start<W>(hop: &'static str, level: Level, writer: W) -> LevelHandle
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let (filter, handle) = reload::Layer::new(level.filter());
     let json = std::env::var("INTERLINK_LOG_FORMAT").is_ok_and(|format| format.eq_ignore_ascii_case("json"));
-    let lines = lines_to(hop, json, std::io::stderr);
+    let lines = lines_to(hop, json, writer);
     // Fails only when logging is already on, as in tests that start two programs in one process.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
     LevelHandle(handle)

@@ -43,6 +43,8 @@ impl Signals {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
                     _ = hangup.recv() => {
+                        // First, so that what the others say of it is in the new file.
+                        crate::logs::open_again();
                         reloads.send_modify(|count| *count += 1);
                         continue;
                     }

@@ -16,6 +16,9 @@ fn main() -> ExitCode {
         Err(Stop::Flags(stop)) => return flags::tell("ssh-tunnel", &stop).into(),
         Err(Stop::Failure(failure)) => return exit::report("ssh-tunnel", &failure),
     };
-    logs::init("tunnel", Level::from_keys(settings.verbose, false));
+    let level = Level::from_keys(settings.verbose, false);
+    if let Err(failure) = logs::init_to("tunnel", level, settings.log_file.as_deref()) {
+        return exit::report("ssh-tunnel", &failure);
+    }
     interlink_daemon::run_on_one_thread("ssh-tunnel", interlink_tunnel::run(settings, origin))
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::rig::{Habit, SOON, Service, Site, Tunnel};
 
 /// The far end's program, which cargo builds beside the tests.
-fn far_end() -> PathBuf {
+pub(crate) fn far_end() -> PathBuf {
     let here = std::env::current_exe().expect("a test knows its own path");
     here.ancestors().nth(2).expect("tests lie in target/debug/deps").join("examples/far_end")
 }
