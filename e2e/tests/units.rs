@@ -10,6 +10,7 @@ use interlink_testkit::systemd::{self, Machine};
 const SOON: Duration = Duration::from_secs(60);
 /// What `systemd-analyze security` may say at most; its scale ends at 10.
 const EXPOSURE: f64 = 2.0;
+const HEALTH: &str = "interlink-health";
 
 fn service(unit: &str) -> String {
     format!("/etc/systemd/system/{unit}.service")
@@ -19,7 +20,7 @@ fn service(unit: &str) -> String {
 async fn systemd_finds_nothing_to_say_about_the_units_and_little_exposed() {
     let machine = Machine::start(systemd::Options { units: units(), ..systemd::Options::default() }).await;
     // verify wants to see what a unit starts
-    for program in ["ssh-tunnel", "interlink", "virtual-kubelet"] {
+    for program in ["ssh-tunnel", "interlink", "virtual-kubelet", "tunneled-health-check.sh"] {
         machine.write(format!("/opt/interlink/bin/{program}"), "#!/bin/sh\n", 0o755);
     }
     machine.write("/opt/interlink-plugin/bin/plugin", "#!/bin/sh\n", 0o755);
@@ -30,7 +31,7 @@ async fn systemd_finds_nothing_to_say_about_the_units_and_little_exposed() {
         let said = [verified.stdout, verified.stderr].concat();
         assert_eq!((verified.status.code(), String::from_utf8_lossy(&said)), (Some(0), "".into()), "{path}");
     }
-    for unit in UNITS {
+    for unit in UNITS.into_iter().chain([HEALTH]) {
         let path = service(unit);
         let rated = machine.run(["systemd-analyze", "security", "--offline=true", "--no-pager", &path]).await;
         let level = rated.rsplit_once(": ").and_then(|(_, rest)| rest.split(' ').next()).unwrap();
@@ -39,7 +40,7 @@ async fn systemd_finds_nothing_to_say_about_the_units_and_little_exposed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killing_stopping_or_reloading_one_leaves_the_others_alone_and_the_chain_answers_again() {
+async fn killing_stopping_restarting_or_reloading_one_leaves_the_others_alone_and_the_chain_answers_again() {
     let cluster = ControlPlane::start(kubernetes::Options::default()).await;
     let deployed = Deployed::new(Options { cluster: Some(&cluster), ..Options::alone(Form::Rsock) }).await;
     let machine = &deployed.machine;
@@ -66,6 +67,16 @@ async fn killing_stopping_or_reloading_one_leaves_the_others_alone_and_the_chain
         let after = deployed.pids().await;
         for (other, name) in UNITS.into_iter().enumerate() {
             assert_eq!(before[other] == after[other], other != killed, "kill of {unit}: {name}");
+        }
+    }
+
+    for (restarted, unit) in UNITS.into_iter().enumerate() {
+        let before = deployed.pids().await;
+        machine.systemctl(["restart", unit]).await;
+        deployed.answers().await;
+        let after = deployed.pids().await;
+        for (other, name) in UNITS.into_iter().enumerate() {
+            assert_eq!(before[other] == after[other], other != restarted, "restart of {unit}: {name}");
         }
     }
 

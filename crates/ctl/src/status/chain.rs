@@ -141,12 +141,16 @@ fn own(heard: &Heard) -> Hop {
                 words,
             }
         }
-        Word::Missing | Word::Left if heard.processes.is_empty() => {
-            none(State::Stopped, format!("{} is not running", heard.program.name()))
-        }
-        Word::Missing | Word::Left => {
-            none(State::Stopped, format!("its state socket {} is not there", heard.socket.display()))
-        }
+        Word::Missing | Word::Left => none(
+            State::Stopped,
+            match heard.processes.first() {
+                None => format!("{} is not running", heard.program.name()),
+                Some(pid) => format!(
+                    "{} is not running with this runtime directory, though process {pid} has that name",
+                    heard.program.name()
+                ),
+            },
+        ),
         Word::Denied(_) => none(State::Silent, "only its own user and root may ask it".to_owned()),
         Word::Unclear(why) => none(State::Silent, why.clone()),
     }

@@ -169,11 +169,12 @@ fn phase(entry: &PodListEntry, status: Option<&PodStatus>) -> (&'static str, Opt
         _ => None,
     };
     let started: Vec<Option<Timestamp>> = all().filter_map(|container| running(&container.state)).collect();
-    match (started.is_empty(), entry.state.as_str()) {
-        (false, _) => ("Running", started.into_iter().flatten().min()),
-        (true, "running") => ("Running", None),
-        (true, "finished") => ("Finished", None),
-        (true, _) => ("Pending", entry.created_at),
+    match (started.is_empty(), status, entry.state.as_str()) {
+        (false, ..) => ("Running", started.into_iter().flatten().min()),
+        // Nobody says more than the list.
+        (true, None, "running") => ("Running", None),
+        (true, None, "finished") => ("Finished", None),
+        (true, ..) => ("Pending", entry.created_at),
     }
 }
 

@@ -189,7 +189,8 @@ impl Chain {
         self.until_with(&[], what, wanted).await
     }
 
-    async fn until_with(&self, more: &[&str], what: &str, wanted: impl Fn(&Report) -> bool) -> Report {
+    /// The same with more arguments.
+    pub(crate) async fn until_with(&self, more: &[&str], what: &str, wanted: impl Fn(&Report) -> bool) -> Report {
         wait::until(what, SOON, async || {
             let report = tokio::task::block_in_place(|| self.check_with(more));
             if wanted(&report) { Ok(report) } else { Err(report.amiss()) }

@@ -1,5 +1,5 @@
 //! `interlinkctl check` on the real chain: a healthy one has no fault, and of each planted fault it names hop, cause and
-//! remedy, once.
+//! remedy, once. `interlinkctl status` shows the same chain.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // the helpers below are test code as well
 
@@ -7,6 +7,7 @@ mod chain;
 mod cluster;
 mod deep;
 mod remote;
+mod status;
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};

@@ -39,6 +39,8 @@ impl<'a> Far<'a> {
     fn sshd(mut self, lines: &str) -> Self {
         let own = std::fs::read_to_string(&self.sshd).unwrap();
         self.sshd = self.chain.dir.write("other/sshd_config", format!("{lines}\n{own}"));
+        // As if sshd had read it.
+        touch(&self.sshd, SystemTime::UNIX_EPOCH);
         self
     }
 
@@ -96,8 +98,8 @@ impl<'a> Far<'a> {
 const REXEC: &str = "restrict,command=\"/bin/sh dial-stdio\"";
 const RSOCK: &str = "restrict,port-forwarding,command=\"/bin/false\"";
 
-fn touch(path: &Path, from_now: Duration) {
-    std::fs::File::options().append(true).open(path).unwrap().set_modified(SystemTime::now() + from_now).unwrap();
+fn touch(path: &Path, time: SystemTime) {
+    std::fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,10 +127,9 @@ async fn a_healthy_far_end_has_no_fault_and_what_sshd_and_keys_forbid_is_named()
         far().key(RSOCK).sshd(line).names("effective sshd", "sshd", cause, remedy);
     }
     let reloaded = chain.sshd.dir().join("sshd_config");
-    touch(&reloaded, Duration::from_secs(3600));
+    touch(&reloaded, SystemTime::now() + Duration::from_secs(3600));
     far().warns("effective sshd", "has not read", "systemctl reload ssh");
-    touch(&reloaded, Duration::ZERO);
-    touch(&chain.sshd.dir().join("sshd.pid"), Duration::from_secs(3600));
+    touch(&reloaded, SystemTime::UNIX_EPOCH);
 
     // The key's line.
     let seed = "command=\"/usr/bin/false\",no-pty,no-X11-forwarding,no-agent-forwarding,no-port-forwarding";

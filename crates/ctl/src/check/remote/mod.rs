@@ -62,7 +62,10 @@ pub async fn walk(options: &Options, plugin: &Heard, limit: Duration) -> Vec<Ste
         // The API server is the other end's.
         steps.extend(ping::judge(Some(&pinged), None).into_iter().filter(|step| step.id != Id::Ping));
     }
-    steps.push(key::judge(&account, &keys));
+    steps.push(match &sshd {
+        sshd::Word::Refuses(_) => Step::skipped(Id::Key, "sshd", "sshd does not say where its keys are"),
+        _ => key::judge(&account, &keys),
+    });
     steps.extend(sshd::judge(&account, form, &sshd));
     steps
 }
