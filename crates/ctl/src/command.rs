@@ -64,6 +64,8 @@ struct DemoArgs {
 enum Internal {
     Warden,
     Namespaces,
+    /// The programs of a user without a service manager
+    Keep { dir: PathBuf },
     Sshd { port: u16, host_key: PathBuf, allowed: PathBuf, socket: PathBuf },
 }
 
@@ -283,6 +285,7 @@ async fn execute(command: Command) -> Result<u8, Failure> {
             Err(Failure::usage("internal namespaces needs a process without threads"))
         }
         Command::Internal(Internal::Warden) => demo::warden::watch().await.map(|()| 0),
+        Command::Internal(Internal::Keep { dir }) => install::keep::keep(&dir).await.map(|()| 0),
         Command::Internal(Internal::Sshd { port, host_key, allowed, socket }) => {
             demo::own_sshd::serve(port, &host_key, &allowed, socket).await.map(|()| 0)
         }

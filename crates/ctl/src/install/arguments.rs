@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::facts::Around;
+use super::over_ssh::Target;
 use super::wishes::{Role, Runtime, Scheduler, Via, Wishes};
 
 /// Installs one end: accounts, directories, keys, configuration, units, and starts the services
@@ -44,7 +45,10 @@ pub struct InstallArgs {
     /// Local: install the other end too, over SSH with your own access; implies --addr
     #[arg(long, value_name = "USER@HOST[:PORT]", help_heading = "With --role local")]
     pub remote: Option<String>,
-    /// Local: the account there that the tunnel logs in as [default: interlink]
+    /// Local: with --remote, install that end for USER alone, without root there
+    #[arg(long, requires = "remote", help_heading = "With --role local")]
+    pub remote_unprivileged: bool,
+    /// Local: the account there that the tunnel logs in as, and with --remote that of the plugin [default: interlink]
     #[arg(long, value_name = "NAME", help_heading = "With --role local")]
     login: Option<String>,
     /// Local: the SSH server's own public key, or a file with it [default: from known_hosts, else asked and shown]
@@ -92,6 +96,10 @@ impl InstallArgs {
     /// # Errors
     /// One sentence about the command line.
     pub fn wishes(&self) -> Result<Wishes, String> {
+        let far = match &self.remote {
+            Some(text) => Some(Target::parse(text)?),
+            None => None,
+        };
         let set = |name: &str, given: bool, role: Role| {
             if given && self.role != role {
                 return Err(format!("--{name} goes with --role {}", role.name()));
@@ -132,11 +140,12 @@ impl InstallArgs {
         Ok(Wishes {
             account: self.account.clone(),
             via: self.via,
-            addr: self.addr.clone(),
-            login: self.login.clone(),
+            addr: self.addr.clone().or_else(|| far.as_ref().map(Target::addr)),
+            login: self.login.clone().or_else(|| far.filter(|_| self.remote_unprivileged).map(|far| far.user)),
             nodename: self.nodename.clone(),
             kubelet_port: self.kubelet_port,
             node_ip: self.node_ip.clone(),
+            // with --remote these are the other end's
             jobs: self.jobs.clone(),
             scheduler: self.scheduler,
             runtime: self.runtime,
@@ -144,6 +153,12 @@ impl InstallArgs {
             public_key,
             from: self.from.clone(),
         })
+    }
+
+    /// The folder with the programs, where it is named.
+    #[must_use]
+    pub fn bin_dir(&self) -> Option<&std::path::Path> {
+        self.bin_dir.as_deref()
     }
 
     /// What is not remembered.

@@ -81,10 +81,7 @@ pub async fn gather(role: Role, wishes: &Wishes, place: &Place, around: &Around)
     let name = place.me.as_ref().map_or_else(|| wishes.account().to_owned(), |me| me.name.clone());
     let user = account::user(&name)?;
     let group = user.as_ref().and_then(|user| unistd::Group::from_gid(user.gid).ok().flatten());
-    let bin_dir = match &around.bin_dir {
-        Some(dir) => std::path::absolute(dir).map_err(|e| format!("--bin-dir: {e}"))?,
-        None => own_folder()?,
-    };
+    let bin_dir = self::programs(around.bin_dir.as_deref())?;
     let programs: &[&str] = match role {
         Role::Local => &["ssh-tunnel", "interlink", "virtual-kubelet", "interlinkctl"],
         Role::Remote => &["interlink-plugin", "interlinkctl"],
@@ -130,8 +127,14 @@ pub async fn gather(role: Role, wishes: &Wishes, place: &Place, around: &Around)
     Ok(facts)
 }
 
-/// The folder of this program.
-fn own_folder() -> Result<PathBuf, String> {
+/// The folder with the programs: named, or this program's own.
+///
+/// # Errors
+/// One sentence where that can't be told.
+pub fn programs(named: Option<&Path>) -> Result<PathBuf, String> {
+    if let Some(dir) = named {
+        return std::path::absolute(dir).map_err(|e| format!("--bin-dir: {e}"));
+    }
     let own = std::env::current_exe().map_err(|e| format!("this program's own folder can't be told: {e}"))?;
     Ok(own.parent().unwrap_or(Path::new("/")).to_owned())
 }

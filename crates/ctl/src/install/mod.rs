@@ -12,7 +12,9 @@
 //! - [`plan`]: wishes and facts become steps, without I/O. [`place`]: where they go. [`templates`]: the files of `deploy/`.
 //! - [`step`]: each knows how to show itself, whether it is already so, and how to be undone.
 //! - [`run`]: carries out a plan. [`record`]: what earlier runs have made.
+//! - [`over_ssh`]: the other end, installed from here.
 //! - [`uninstall`]: the way back; [`pods`] tells whether some run.
+//! - [`keep`]: programs as a user's background processes, where there is no service manager.
 //! - [`cluster`]: Kubernetes objects. [`system`]: the system's tools. [`atomic`]: files that are whole.
 
 pub mod arguments;
@@ -20,7 +22,9 @@ pub mod atomic;
 pub mod cluster;
 pub mod facts;
 pub mod host_keys;
+pub mod keep;
 pub mod nodes;
+pub mod over_ssh;
 pub mod place;
 pub mod plan;
 pub mod pods;
@@ -39,6 +43,7 @@ use interlink_daemon::Failure;
 
 use arguments::InstallArgs;
 use facts::Facts;
+use over_ssh::{Far, Target};
 use place::{Me, Place};
 use plan::Task;
 use record::Record;
@@ -48,16 +53,50 @@ use wishes::{Role, Wishes};
 
 pub use uninstall::uninstall;
 
-/// Installs.
+/// Installs, with `--remote` both ends.
 ///
 /// # Errors
 /// [`Failure`] as the command's help says.
 pub async fn install(args: InstallArgs) -> Result<u8, Failure> {
+    let Some(target) = &args.remote else { return here(&args, None).await };
+    let wishes = args.wishes().map_err(Failure::usage)?;
+    let programs = facts::programs(args.bin_dir()).map_err(Failure::failed)?;
+    let target = Target::parse(target).map_err(Failure::usage)?;
+    let far = Far::reach(target, &programs, args.remote_unprivileged).await.map_err(Failure::config)?;
+    let installed = both(&args, wishes, &far).await;
+    far.leave().await;
+    installed
+}
+
+/// The other end is asked first whether it refuses, then this one makes the key, then that one lets it in.
+async fn both(args: &InstallArgs, wishes: Wishes, far: &Far) -> Result<u8, Failure> {
+    let place = place(args.user)?;
+    let earlier = Record::read(&place.record(args.role)).or_else(unreadable_is_none).map_err(Failure::config)?;
+    let wishes = wishes.over(earlier.unwrap_or_default().wishes);
+    far.install(&wishes, None, true).await.map_err(Failure::config)?;
+    say("here:");
+    here(args, Some(far)).await?;
+    if args.dry_run {
+        return Ok(0);
+    }
+    let public = step::key::public(&place.local.join(".ssh/id_ed25519"));
+    let key = std::fs::read_to_string(&public).map_err(|e| Failure::failed(format!("{}: {e}", public.display())))?;
+    far.install(&wishes, Some(key.trim()), false).await.map_err(Failure::failed)?;
+    say("done: both ends are installed; interlinkctl check looks whether they work together");
+    Ok(0)
+}
+
+/// Installs this end; with the other one at hand, its host keys are known.
+async fn here(args: &InstallArgs, far: Option<&Far>) -> Result<u8, Failure> {
     let place = place(args.user)?;
     let path = place.record(args.role);
     let earlier = Record::read(&path).or_else(unreadable_is_none).map_err(Failure::config)?.unwrap_or_default();
     let wishes = args.wishes().map_err(Failure::usage)?.over(earlier.wishes.clone());
-    let facts = facts::gather(args.role, &wishes, &place, &args.around()).await.map_err(Failure::failed)?;
+    let mut facts = facts::gather(args.role, &wishes, &place, &args.around()).await.map_err(Failure::failed)?;
+    if let Some(far) = far.filter(|far| !far.host_keys.is_empty()) {
+        facts.host_keys = Some(far.host_keys.clone());
+        facts.host_keys_from = "the other end, by your own access".to_owned();
+    }
 
     let verdict = refuse::judge(args.role, &wishes, &facts, &place);
     for warning in &verdict.warned {
@@ -77,23 +116,21 @@ pub async fn install(args: InstallArgs) -> Result<u8, Failure> {
     let mut site = Site { shared, record: earlier, ..Site::default() };
     site.record.wishes = wishes.clone();
     site.record.version = interlink_daemon::VERSION.to_owned();
-    if args.dry_run {
-        let tally = run::show(&plan, &mut site).await.map_err(Failure::failed)?;
-        say(match tally.changed {
-            0 => format!("nothing to do: all {} steps are as they should be", tally.same),
-            changed => {
-                format!("a dry run: {changed} steps would change something, {} are as they should be", tally.same)
-            }
-        });
-        return Ok(0);
-    }
-    let tally = run::make(&plan, &mut site, &other.unwrap_or_default(), &path).await.map_err(Failure::failed)?;
-    say(match tally.changed {
-        0 => format!("nothing to do: all {} steps are as they should be", tally.same),
-        changed => format!("done: {changed} steps changed something, {} were as they should be", tally.same),
+    let tally = if args.dry_run {
+        run::show(&plan, &mut site).await.map_err(Failure::failed)?
+    } else {
+        run::make(&plan, &mut site, &other.unwrap_or_default(), &path).await.map_err(Failure::failed)?
+    };
+    let run::Tally { changed, same } = tally;
+    say(match (changed, args.dry_run) {
+        (0, _) => format!("nothing to do: all {same} steps are as they should be"),
+        (_, true) => format!("a dry run: {changed} steps would change something, {same} are as they should be"),
+        (_, false) => format!("done: {changed} steps changed something, {same} were as they should be"),
     });
-    for line in next(args.role, &wishes, &facts, &place).await {
-        say(line);
+    if !args.dry_run && far.is_none() {
+        for line in next(args.role, &wishes, &facts, &place).await {
+            say(line);
+        }
     }
     Ok(0)
 }
@@ -131,7 +168,7 @@ async fn next(role: Role, wishes: &Wishes, facts: &Facts, place: &Place) -> Vec<
         wishes::Via::Rexec => String::new(),
         via => format!(" --via {}", via.name()),
     };
-    match role {
+    let mut lines = match role {
         Role::Local => {
             let public = step::key::public(&place.local.join(".ssh/id_ed25519"));
             let key = std::fs::read_to_string(public).unwrap_or_default();
@@ -156,5 +193,14 @@ async fn next(role: Role, wishes: &Wishes, facts: &Facts, place: &Place) -> Vec<
             }
             lines
         }
+    };
+    if let Some(me) = place.me.as_ref().filter(|me| !me.manager) {
+        let dir = place.prefix(role);
+        let keep = format!("{}/bin/interlinkctl internal keep {}", dir.display(), dir.display());
+        lines.push(format!(
+            "note      {} has no service manager here: a line of your crontab starts it after a reboot: @reboot {keep}",
+            me.name
+        ));
     }
+    lines
 }

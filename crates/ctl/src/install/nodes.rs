@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// What a compute node says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Nodes {
-    /// There is no batch system, or it is not to be asked.
+    /// There is no batch system, or it is not to be asked, or the node that answers is this machine.
     #[default]
     NotAsked,
     /// It can't be asked; why.
@@ -49,15 +49,19 @@ pub async fn ask(account: &str, jobs: Option<&Path>, slurm_conf: Option<&Path>) 
         Ok(said) => return Nodes::Silent(said.why()),
         Err(why) => return Nodes::Silent(why),
     };
-    read(&said.out, probe.as_ref().map(|probe| probe.1.as_str()))
+    let own = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    read(&said.out, probe.as_ref().map(|probe| probe.1.as_str()), &own)
 }
 
-/// Reads the answer: node, number, and what the file holds.
-fn read(answer: &str, probe: Option<&str>) -> Nodes {
+/// Reads the answer: node, number, and what the file holds. A node that is this machine has what will be made here.
+fn read(answer: &str, probe: Option<&str>, own: &str) -> Nodes {
     let mut lines = answer.lines();
     let (Some(node), Some(number)) = (lines.next(), lines.next()) else {
         return Nodes::Silent(format!("its answer is {answer:?}"));
     };
+    if node == own {
+        return Nodes::NotAsked;
+    }
     let sees_jobs = probe.map(|probe| lines.next() == Some(probe));
     Nodes::Says { node: node.to_owned(), account: number.parse().ok(), sees_jobs }
 }
@@ -91,10 +95,11 @@ mod tests {
     #[test]
     fn the_answer_says_node_number_and_whether_the_file_is_seen() {
         let says = |node: &str, account, sees_jobs| Nodes::Says { node: node.into(), account, sees_jobs };
-        assert_eq!(read("n1\n1001\nword\n", Some("word")), says("n1", Some(1001), Some(true)));
-        assert_eq!(read("n1\nnone\n", Some("word")), says("n1", None, Some(false)));
-        assert_eq!(read("n1\n0\n", None), says("n1", Some(0), None));
-        assert!(matches!(read("", None), Nodes::Silent(_)));
+        assert_eq!(read("n1\n1001\nword\n", Some("word"), "login"), says("n1", Some(1001), Some(true)));
+        assert_eq!(read("n1\nnone\n", Some("word"), "login"), says("n1", None, Some(false)));
+        assert_eq!(read("n1\n0\n", None, "login"), says("n1", Some(0), None));
+        assert_eq!(read("login\nnone\n", None, "login"), Nodes::NotAsked);
+        assert!(matches!(read("", None, "login"), Nodes::Silent(_)));
     }
 
     #[test]

@@ -63,6 +63,11 @@ pub async fn with_input<S: AsRef<OsStr>>(
 ) -> Result<Said, String> {
     let mut command = Command::new(program);
     command.args(args).env("LC_ALL", "C").env("PATH", path()).kill_on_drop(true);
+    // without a login session, as after sudo or ssh, systemctl --user does not find it itself
+    let own = format!("/run/user/{}", nix::unistd::geteuid());
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() && std::path::Path::new(&own).is_dir() {
+        command.env("XDG_RUNTIME_DIR", own);
+    }
     command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|e| format!("{program} can't be started: {e}"))?;

@@ -61,6 +61,17 @@ pub enum Scheduler {
     Local,
 }
 
+impl Scheduler {
+    /// As on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Slurm => "slurm",
+            Self::Local => "local",
+        }
+    }
+}
+
 /// What runs containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,6 +1,7 @@
 //! Beside the cluster: tunnel, API server, virtual kubelet.
 
 use super::Task;
+use crate::install::keep::Program;
 use crate::install::step::Plan;
 use crate::install::step::directory::Directory;
 use crate::install::step::file::File;
@@ -61,7 +62,8 @@ pub(super) fn plan(task: Task<'_>) -> Plan {
     services[2].files.push(prefix.join(".kube/config"));
     services[2].files.extend(environment.as_ref().map(|file| file.path.clone()));
 
-    for file in programs.into_iter().chain(configs).chain(environment).chain(units).chain(task.logrotate()) {
+    let kept = kept(task);
+    for file in programs.into_iter().chain(configs).chain(environment).chain(task.logrotate()) {
         plan.push(Box::new(file));
     }
     for rule in firewall(task) {
@@ -75,10 +77,46 @@ pub(super) fn plan(task: Task<'_>) -> Plan {
         plan.push(Box::new(Login { operators: operators.clone(), node: wishes.nodename().into(), path, owner: own }));
         plan.push(Box::new(Node { kubeconfig: operators.clone(), name: wishes.nodename().into() }));
     }
-    for service in services {
-        plan.push(Box::new(service));
-    }
+    plan.extend(task.services(ROLE, units.into(), services, kept));
     plan
+}
+
+/// The same programs without units.
+fn kept(task: Task<'_>) -> Vec<Program> {
+    let prefix = task.place.local.display().to_string();
+    let program = |name: &str, args: &str, environment: &[(&str, String)]| Program {
+        name: name.to_owned(),
+        command: shlex::split(&format!("{prefix}/bin/{name} {args}")).unwrap_or_default(),
+        environment: environment.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
+    };
+    let runtime = task.place.runtime.display();
+    let (host, port) = task.wishes.server().unwrap_or_default();
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let tunnel = format!(
+        "-addr {host}:{port} -user {} -keyfile {prefix}/.ssh/id_ed25519 -hostkeyfile {prefix}/.ssh/host_key -lsock {runtime}/plugin.sock {}",
+        task.wishes.login(),
+        destination(task.wishes.via()),
+    );
+    let mut kubelet = vec![("KUBECONFIG", format!("{prefix}/.kube/config"))];
+    kubelet.extend(task.wishes.kubelet_port.map(|port| ("KUBELET_PORT", port.to_string())));
+    kubelet.extend(task.wishes.node_ip.clone().map(|ip| ("POD_IP", ip)));
+    vec![
+        program("ssh-tunnel", &tunnel, &[]),
+        program("interlink", "", &[("INTERLINKCONFIGPATH", format!("{prefix}/config/InterLinkConfig.yaml"))]),
+        program(
+            "virtual-kubelet",
+            &format!("--provider interlink --config {prefix}/config/VirtualKubeletConfig.yaml"),
+            &kubelet,
+        ),
+    ]
+}
+
+fn destination(via: Via) -> &'static str {
+    match via {
+        Via::Rexec => "-rexec \"interlink-plugin dial-stdio\"",
+        Via::Rport => "-rport 4000",
+        Via::Rsock => "-rsock /run/interlink/interlink-plugin.sock",
+    }
 }
 
 /// What the tunnel is started with.
@@ -89,12 +127,7 @@ fn tunnel_env(wishes: &Wishes) -> String {
         text = set(&text, "TUNNEL_ADDR", "=", &format!("{host}:{port}"));
     }
     text = set(&text, "TUNNEL_USER", "=", wishes.login());
-    let to = match wishes.via() {
-        Via::Rexec => "-rexec \"interlink-plugin dial-stdio\"",
-        Via::Rport => "-rport 4000",
-        Via::Rsock => "-rsock /run/interlink/interlink-plugin.sock",
-    };
-    set(&text, "TUNNEL_TO", "=", to)
+    set(&text, "TUNNEL_TO", "=", destination(wishes.via()))
 }
 
 fn kubelet_config(wishes: &Wishes) -> String {

@@ -7,11 +7,15 @@ mod unit;
 use std::path::PathBuf;
 
 use super::facts::Facts;
+use super::keep::{Kept, Program};
 use super::place::Place;
 use super::step::Plan;
-use super::step::account::Account;
+use super::step::account::{Account, Owner};
 use super::step::directory::Directory;
 use super::step::file::File;
+use super::step::keeper::Keeper;
+use super::step::linger::Linger;
+use super::step::service::Service;
 use super::templates;
 use super::wishes::{Role, Wishes};
 
@@ -58,6 +62,42 @@ impl Task<'_> {
         for folder in ["bin", "config"] {
             plan.push(Box::new(Directory::new(prefix.join(folder), 0o755, self.place.root())));
         }
+        if let Some(me) = &self.place.me {
+            if me.manager {
+                plan.push(Box::new(Directory { strict: false, ..Directory::new(&self.place.units, 0o755, Owner::Us) }));
+                plan.push(Box::new(Linger(me.name.clone())));
+            } else {
+                // the local end has it for the account anyway
+                let logs = Directory { strict: false, ..Directory::new(prefix.join("logs"), 0o700, Owner::Us) };
+                plan.push(Box::new(logs));
+            }
+        }
+        plan
+    }
+
+    /// Units and their services, or one background process where there is no service manager.
+    fn services(self, role: Role, units: Vec<File>, services: Vec<Service>, kept: Vec<Program>) -> Plan {
+        let mut plan: Plan = Vec::new();
+        if self.place.me.as_ref().is_none_or(|me| me.manager) {
+            for unit in units {
+                plan.push(Box::new(unit));
+            }
+            for service in services {
+                plan.push(Box::new(service));
+            }
+            return plan;
+        }
+        let kept = Kept { runtime: self.place.runtime.clone(), programs: kept };
+        let text = serde_json::to_string_pretty(&kept).unwrap_or_default() + "\n";
+        let file = self.config(role, "keep.json", text);
+        let mut files: Vec<PathBuf> = services
+            .into_iter()
+            .flat_map(|service| service.files)
+            .filter(|file| !file.starts_with(&self.place.units))
+            .collect();
+        files.push(file.path.clone());
+        plan.push(Box::new(file));
+        plan.push(Box::new(Keeper { dir: self.place.prefix(role).to_owned(), files }));
         plan
     }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Task;
+use crate::install::keep::Program;
 use crate::install::place::Place;
 use crate::install::step::Plan;
 use crate::install::step::authorized::{Authorized, COMMENT};
@@ -44,7 +45,14 @@ pub(super) fn plan(task: Task<'_>) -> Plan {
         manager: place.manager(),
     };
     service.files.extend(environment.as_ref().map(|file| file.path.clone()));
-    for file in [program, operator, config, unit].into_iter().chain(environment) {
+    let mut variables = vec![("PLUGIN_CONFIG", config.path.clone())];
+    variables.extend(wishes.slurm_conf.clone().map(|conf| ("SLURM_CONF", conf)));
+    let kept = Program {
+        name: "plugin".into(),
+        command: vec![program.path.display().to_string()],
+        environment: variables.into_iter().map(|(key, path)| (key.to_owned(), path.display().to_string())).collect(),
+    };
+    for file in [program, operator, config].into_iter().chain(environment) {
         plan.push(Box::new(file));
     }
     if let Some(file) = task.logrotate() {
@@ -71,7 +79,7 @@ pub(super) fn plan(task: Task<'_>) -> Plan {
         let pass = Pass::In { port: facts.ssh_port, from: Some(from.clone()) };
         plan.push(Box::new(Rule { firewall: firewall.clone(), pass, why: "SSH for the tunnel to the plugin".into() }));
     }
-    plan.push(Box::new(service));
+    plan.extend(task.services(ROLE, vec![unit], vec![service], vec![kept]));
     plan
 }
 

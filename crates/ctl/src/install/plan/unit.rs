@@ -3,16 +3,19 @@
 /// For the account that the services run as.
 #[must_use]
 pub fn of_account(unit: &str, account: &str, group: &str) -> String {
-    unit.replace("\nUser=interlink\n", &format!("\nUser={account}\n"))
-        .replace("\nGroup=interlink\n", &format!("\nGroup={group}\n"))
+    unit.replace("User=interlink\n", &format!("User={account}\n"))
+        .replace("Group=interlink\n", &format!("Group={group}\n"))
 }
 
 /// What a user's own service manager can do without root; the rest of the hardening is the machine's to give.
 const KEPT: [&str; 4] = ["UMask=", "NoNewPrivileges=", "LockPersonality=", "RestrictRealtime="];
 /// What goes: accounts, and what needs privileges. `/home` is where everything is.
-const GONE: [&str; 33] = [
+const GONE: [&str; 35] = [
     "User=",
     "Group=",
+    // programs keep their state in ~/.local/state by themselves, where an older systemd would not put it
+    "StateDirectory=",
+    "StateDirectoryMode=",
     "CapabilityBoundingSet=",
     "AmbientCapabilities=",
     "SecureBits=",

@@ -1,0 +1,274 @@
+//! `interlinkctl install` and `uninstall` on machines with a real systemd and a real sshd.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use interlink_e2e::pods;
+use interlink_testkit::dirs::TestDir;
+use interlink_testkit::kubernetes::{self, ControlPlane};
+use interlink_testkit::slurm::{self, Cluster};
+use interlink_testkit::systemd::{self, Machine, Unit};
+use interlink_testkit::users::hpcuser;
+use interlink_testkit::{binaries, ports, wait};
+
+const SOON: Duration = Duration::from_secs(60);
+/// Where the programs are unpacked, as from an archive.
+const PROGRAMS: &str = "/srv/interlink";
+const CTL: &str = "/srv/interlink/interlinkctl";
+
+/// What one command of `interlinkctl` came to.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    text: String,
+}
+
+impl Said {
+    #[track_caller]
+    fn has(self, code: i32, parts: &[&str]) -> Self {
+        assert_eq!(self.code, Some(code), "{}", self.text);
+        for part in parts {
+            assert!(self.text.contains(part), "no {part:?} in {}", self.text);
+        }
+        self
+    }
+}
+
+async fn ctl(machine: &Machine, args: &[&str]) -> Said {
+    let output = machine.output(std::iter::once(CTL).chain(args.iter().copied())).await;
+    let text = [output.stdout, output.stderr].concat();
+    Said { code: output.status.code(), text: String::from_utf8_lossy(&text).into_owned() }
+}
+
+/// A machine with sshd as its packages bring it, on that port.
+async fn machine(options: systemd::Options, port: u16) -> Machine {
+    let bin = binaries::path("interlinkctl").parent().expect("a file is in a folder").to_owned();
+    let mut options = options;
+    options.binds.push((bin, PathBuf::from(PROGRAMS)));
+    let machine = Machine::start(options).await;
+    machine.run(["ssh-keygen", "-A"]).await;
+    let config = format!("Include /etc/ssh/sshd_config.d/*.conf\nPort {port}\nListenAddress 127.0.0.1\nUsePAM no\n");
+    machine.write("/etc/ssh/sshd_config", config, 0o644);
+    machine.systemctl(["start", "ssh"]).await;
+    machine
+}
+
+/// Every file and directory that an installation could have touched, with mode, owner and content.
+async fn everything(machine: &Machine) -> String {
+    let script = "find /opt /etc /var/lib/interlink /var/log/interlink /run/interlink -path /etc/machine-id -prune -o -printf '%p %M %u %g %l\\n' 2>/dev/null | sort; \
+                  find /opt /etc -type f ! -path '/etc/*-' -exec sha256sum {} + 2>/dev/null | sort; \
+                  systemctl list-unit-files --no-legend 'interlink*' || true";
+    machine.run(["sh", "-c", script]).await
+}
+
+/// What is in one and not in the other.
+fn changes(before: &str, after: &str) -> Vec<String> {
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+    let (before, after) = (lines(before), lines(after));
+    let gone = before.difference(&after).map(|line| format!("- {line}"));
+    gone.chain(after.difference(&before).map(|line| format!("+ {line}"))).collect()
+}
+
+async fn public_key(machine: &Machine) -> String {
+    machine.run(["cat", "/opt/interlink/.ssh/id_ed25519.pub"]).await.trim().to_owned()
+}
+
+async fn answers(machine: &Machine) {
+    wait::until("a ping through the chain", SOON, async || {
+        let curl = ["curl", "-s", "-m", "10", "-w", " %{http_code}", "-X", "POST", "--unix-socket"];
+        let args = curl.into_iter().chain(["/run/interlink/api.sock", "http://interlink/pinglink"]);
+        let said = String::from_utf8_lossy(&machine.output(args).await.stdout).into_owned();
+        if said.ends_with(" 200") { Ok(()) } else { Err(said) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_ends_are_installed_once_and_go_without_a_trace() {
+    let cluster = ControlPlane::start(kubernetes::Options::default()).await;
+    let port = ports::free_port();
+    let kubeconfig = cluster.kubeconfig().parent().unwrap().to_owned();
+    let binds = vec![(kubeconfig.clone(), kubeconfig)];
+    let machine = machine(systemd::Options { binds, ..systemd::Options::default() }, port).await;
+    let machine = &machine;
+    let untouched = everything(machine).await;
+    let (addr, kubelet_port) = (format!("127.0.0.1:{port}"), ports::free_port().to_string());
+    let admin = cluster.kubeconfig().display().to_string();
+    let local =
+        ["install", "--role", "local", "--addr", &addr, "--kubeconfig", &admin, "--kubelet-port", &kubelet_port];
+    let remote = ["install", "--role", "remote", "--scheduler", "local"];
+
+    // a dry run shows everything and changes nothing
+    let dry = |args: &[&str]| args.iter().copied().chain(["--dry-run"]).map(str::to_owned).collect::<Vec<_>>();
+    for args in [dry(&local), dry(&remote)] {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let parts = ["would make   account interlink", "+ [Service]", "a dry run: "];
+        ctl(machine, &args).await.has(0, &parts);
+    }
+    assert_eq!(changes(&untouched, &everything(machine).await), [""; 0]);
+
+    ctl(machine, &local)
+        .await
+        .has(0, &["made      account interlink", "done: ", "install --role remote --public-key 'ssh-ed25519 "]);
+    let key = public_key(machine).await;
+    let mut with_key = remote.to_vec();
+    with_key.extend(["--public-key", &key]);
+    ctl(machine, &with_key).await.has(0, &["sshd: Match User interlink", "the tunnel's key in", "done: ", "SHA256:"]);
+    answers(machine).await;
+    cluster.kubectl().ok(["wait", "--for=condition=Ready", "node/interlink-node", "--timeout=60s"]).await;
+
+    for (path, mode) in [
+        ("/opt/interlink/bin/ssh-tunnel", "755 root root"),
+        ("/opt/interlink/config/tunnel.env", "640 root interlink"),
+        ("/opt/interlink/.ssh", "700 interlink interlink"),
+        ("/opt/interlink/.ssh/id_ed25519", "600 interlink interlink"),
+        ("/opt/interlink/.ssh/authorized_keys", "600 interlink interlink"),
+        ("/opt/interlink/.kube/config", "600 interlink interlink"),
+        ("/opt/interlink-plugin/config/plugin-config.yaml", "640 root interlink"),
+        ("/opt/interlink-plugin/jobs", "700 interlink interlink"),
+        ("/etc/systemd/system/interlink-tunnel.service", "644 root root"),
+    ] {
+        assert_eq!(machine.run(["stat", "-c", "%a %U %G", path]).await.trim(), mode, "{path}");
+    }
+
+    // a second run changes nothing and says so, and needs no options
+    let installed = everything(machine).await;
+    let again = [&["install", "--role", "local", "--kubeconfig", &admin][..], &["install", "--role", "remote"]];
+    for args in again {
+        ctl(machine, args).await.has(0, &["nothing to do: all "]);
+    }
+    assert_eq!(changes(&installed, &everything(machine).await), [""; 0]);
+
+    // what an operator has edited stays
+    let edited = "/opt/interlink/config/InterLinkConfig.yaml";
+    let text = std::fs::read_to_string(machine.path(edited)).unwrap();
+    machine.write("/opt/interlink/config/tunnel.env", "# mine\nTUNNEL_ADDR=elsewhere:22\n", 0o640);
+    machine.write(edited, format!("# mine\n{text}"), 0o640);
+    let moved = ["install", "--role", "local", "--kubeconfig", &admin, "--login", "other"];
+    let said =
+        ctl(machine, &moved).await.has(0, &["tunnel.env was edited and stays; the new version is laid beside it"]);
+    assert!(!said.text.contains("InterLinkConfig.yaml was edited"), "its template is the same: {}", said.text);
+    assert!(std::fs::read_to_string(machine.path("/opt/interlink/config/tunnel.env")).unwrap().starts_with("# mine"));
+    let beside = std::fs::read_to_string(machine.path("/opt/interlink/config/tunnel.env.new")).unwrap();
+    assert!(beside.contains("TUNNEL_USER=other\n"), "{beside}");
+    ctl(machine, again[0]).await.has(0, &["nothing to do: all "]);
+
+    // and everything goes again
+    ctl(machine, &["uninstall", "--role", "local", "--kubeconfig", &admin])
+        .await
+        .has(0, &["done: the local end is gone"]);
+    let node = cluster.kubectl().run(["get", "node", "interlink-node"]).await;
+    assert!(!node.status.success());
+    for gone in ["clusterrole/interlink-interlink-node", "clusterrolebinding/interlink-interlink-node"] {
+        assert!(!cluster.kubectl().run(["get", gone]).await.status.success(), "{gone}");
+    }
+    assert_eq!(machine.show("interlink-remote-plugin", "ActiveState").await, "active");
+    ctl(machine, &["uninstall", "--role", "remote"]).await.has(0, &["done: the remote end is gone"]);
+    assert_eq!(changes(&untouched, &everything(machine).await), [""; 0]);
+    ctl(machine, &["uninstall", "--role", "remote"]).await.has(0, &["nothing to do: there is no "]);
+}
+
+/// A login node beside a Slurm, whose account and job directories the compute nodes know.
+struct Site {
+    cluster: ControlPlane,
+    slurm: Cluster,
+    shared: TestDir,
+    machine: Machine,
+    port: u16,
+}
+
+impl Site {
+    async fn new() -> Self {
+        let cluster = ControlPlane::start(kubernetes::Options::default()).await;
+        let slurm = Cluster::start(slurm::Options { nodes: 1, cpus: 8, ..slurm::Options::default() }).await;
+        let shared = TestDir::new();
+        let port = ports::free_port();
+        let kubeconfig = cluster.kubeconfig().parent().unwrap();
+        let same = |path: &Path| (path.to_owned(), path.to_owned());
+        let binds = vec![same(kubeconfig), same(slurm.dir()), same(shared.path())];
+        // what a test has below /tmp, which is the unit's own otherwise
+        let (conf, jobs) = (slurm.dir().display(), shared.path().display());
+        let text = format!("[Service]\nBindReadOnlyPaths={conf}\nBindPaths={jobs}\nReadWritePaths={jobs}\n");
+        let units = vec![Unit::new("interlink-remote-plugin.service.d/cluster.conf", text)];
+        let machine = machine(systemd::Options { binds, units, ..systemd::Options::default() }, port).await;
+        // the kubelet's programs are root's own: the directories of the tests must be passable
+        Self { cluster, slurm, shared, machine, port }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slurm_site_is_refused_what_its_nodes_do_not_know_and_runs_pods_through_upgrades() {
+    let site = Site::new().await;
+    let (machine, kubectl) = (&site.machine, site.cluster.kubectl());
+    let account = hpcuser().name;
+    let conf = site.slurm.conf().display().to_string();
+    let jobs = site.shared.join("jobs").display().to_string();
+    let remote = ["install", "--role", "remote", "--runtime", "host", "--slurm-conf", &conf];
+    let before = everything(machine).await;
+
+    let unknown = ctl(machine, &remote).await;
+    unknown.has(
+        78,
+        &[
+            "does not know the account interlink",
+            "--account",
+            "does not see what is written below",
+            "--jobs",
+            "nothing was changed",
+        ],
+    );
+    let mut unseen = remote.to_vec();
+    unseen.extend(["--account", &account]);
+    let said = ctl(machine, &unseen).await.has(78, &["does not see what is written below /opt/interlink-plugin/jobs"]);
+    assert!(!said.text.contains("does not know"), "{}", said.text);
+    assert_eq!(changes(&before, &everything(machine).await), [""; 0]);
+
+    let (addr, kubelet_port) = (format!("127.0.0.1:{}", site.port), ports::free_port().to_string());
+    let admin = site.cluster.kubeconfig().display().to_string();
+    let local = ["install", "--role", "local", "--addr", &addr, "--login", &account, "--kubeconfig", &admin];
+    let mut first = local.to_vec();
+    // both ends are one machine, and share its directory of sockets
+    first.extend(["--kubelet-port", &kubelet_port, "--account", &account]);
+    ctl(machine, &first).await.has(0, &["done: "]);
+    let key = public_key(machine).await;
+    let mut good = unseen.clone();
+    good.extend(["--jobs", &jobs, "--public-key", &key]);
+    ctl(machine, &good).await.has(0, &["done: "]);
+    answers(machine).await;
+    kubectl.ok(["wait", "--for=condition=Ready", "node/interlink-node", "--timeout=60s"]).await;
+
+    kubectl.apply(&pods::pod("short", &["/bin/sh", "-c", "echo here"], true).to_string()).await;
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    for u in ["interlink-virtual-kubelet", "interlink-api", "interlink-tunnel", "interlink-remote-plugin"] {
+        eprintln!("{u}: {}", machine.journal(u).await);
+    }
+    pods::in_phase(kubectl, "short", &["Succeeded"], SOON).await;
+    assert_eq!(kubectl.ok(["logs", "short"]).await, "here\n");
+    kubectl.apply(&pods::pod("long", &["sleep", "3600"], true).to_string()).await;
+    let running = pods::in_phase(kubectl, "long", &["Running"], SOON).await;
+
+    // an upgrade: other bytes of each program, one restart each, and the pod goes on
+    let upgrade = "mkdir /srv/newer && cp /srv/interlink/* /srv/newer/ 2>/dev/null; \
+                   for p in ssh-tunnel interlink virtual-kubelet interlink-plugin; do echo >> /srv/newer/$p; done";
+    machine.run(["sh", "-c", upgrade]).await;
+    ctl(machine, &["install", "--role", "remote", "--bin-dir", "/srv/newer"])
+        .await
+        .has(0, &["changed   file /opt/interlink-plugin/bin/plugin", "changed   service interlink-remote-plugin"]);
+    ctl(machine, &["install", "--role", "local", "--bin-dir", "/srv/newer", "--kubeconfig", &admin])
+        .await
+        .has(0, &["changed   service interlink-tunnel", "changed   service interlink-virtual-kubelet"]);
+    answers(machine).await;
+    let after = pods::in_phase(kubectl, "long", &["Running"], SOON).await;
+    assert_eq!(after["status"]["containerStatuses"], running["status"]["containerStatuses"]);
+
+    let refused = ctl(machine, &["uninstall", "--role", "local", "--kubeconfig", &admin]).await;
+    refused.has(78, &["1 pod runs (default/long)", "--drain", "--abandon"]);
+    let refused = ctl(machine, &["uninstall", "--role", "remote"]).await;
+    refused.has(78, &["1 pod runs (default-", "--drain", "--abandon"]);
+    ctl(machine, &["uninstall", "--role", "local", "--kubeconfig", &admin, "--drain"]).await.has(0, &["done: "]);
+    pods::gone(kubectl, "long", SOON).await;
+    ctl(machine, &["uninstall", "--role", "remote"]).await.has(0, &["done: "]);
+    assert!(hpcuser().home.is_dir() && machine.output(["id", &account]).await.status.success());
+    assert_eq!(changes(&before, &everything(machine).await), [""; 0]);
+}
