@@ -210,7 +210,11 @@ async fn ready(child: &mut Child, said: &mut Said, direction: Direction) -> Resu
     let mut peer = None;
     while let Some(line) = child.says().await {
         tracing::trace!(line, "ssh");
-        match (said.hear(&line), direction) {
+        let event = said.hear(&line);
+        if said.unrecorded() {
+            return Err(());
+        }
+        match (event, direction) {
             (Some(Event::Authenticated(at)), _) => peer = at,
             (Some(Event::Entered), Direction::Forward) | (Some(Event::Listens(true)), Direction::Reverse) => {
                 return Ok(peer);

@@ -40,7 +40,8 @@ pub(super) struct Files {
 impl Files {
     /// Writes the configuration.
     pub(super) fn make(settings: &Settings, system: &System) -> Result<Self, String> {
-        let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+        // Where ssh looks itself, whatever HOME says.
+        let home = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.dir);
         let text = setup::config(settings, system, home.as_deref())?;
         let dir = paths::runtime_dir().map_err(|failure| failure.to_string())?.join("ssh");
         paths::private_dir(&dir).map_err(|failure| failure.to_string())?;

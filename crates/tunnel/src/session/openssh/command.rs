@@ -90,6 +90,9 @@ async fn greeted(stdout: &mut ChildStdout, child: &mut Child, said: &mut Said) -
                     Some(line) => drop(said.hear(&line)),
                     None => talks = false,
                 }
+                if said.unrecorded() && !said.authenticated() {
+                    return Err(Silence::Refused);
+                }
                 continue;
             }
         };

@@ -13,6 +13,9 @@ const KEPT: usize = 48;
 /// Characters kept of a line.
 const WIDTH: usize = 400;
 
+/// What `ssh` says, and goes on, when a new host can't be recorded.
+const UNRECORDED: &str = "Failed to add the host to the list of known hosts";
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event {
@@ -90,6 +93,7 @@ pub(super) struct Said {
     connected: bool,
     authenticated: bool,
     partly: bool,
+    unrecorded: bool,
 }
 
 impl Said {
@@ -107,6 +111,7 @@ impl Said {
             Some(_) => {}
             None => {
                 let line = line.trim();
+                self.unrecorded |= line.contains(UNRECORDED);
                 if !line.starts_with("debug") && !line.is_empty() && !line.starts_with("@@") {
                     if self.lines.len() == KEPT {
                         self.lines.remove(0);
@@ -121,6 +126,11 @@ impl Said {
     /// Whether the server let us in.
     pub(super) fn authenticated(&self) -> bool {
         self.authenticated
+    }
+
+    /// Whether the server is new and could not be put on record: then the next change of its key would go unnoticed.
+    pub(super) fn unrecorded(&self) -> bool {
+        self.unrecorded
     }
 
     /// How far it came.
@@ -205,6 +215,13 @@ impl Said {
                 Pace::Patient,
                 says("the host is not on record, and unknown ones are not accepted"),
                 "put its key on record: ssh-keyscan prints it; compare the fingerprint with the site's",
+            )
+        } else if line.contains(UNRECORDED) {
+            fault(
+                Step::HostKey,
+                Pace::Patient,
+                says(&format!("{} is not known and its key can't be recorded", server.host)),
+                "make that file writable, or give the key with -hostkeyfile (ssh-keyscan prints it)",
             )
         } else if line.contains("Host key verification failed") {
             fault(
