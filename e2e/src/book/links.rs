@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn a_link_counts_from_its_own_page() {
-        for (from, file, page) in [("a.md", "b.md", "b.md"), ("r/a.md", "../b.md", "b.md"), ("r/a.md", "./c.md", "r/c.md")]
+        for (from, file, page) in
+            [("a.md", "b.md", "b.md"), ("r/a.md", "../b.md", "b.md"), ("r/a.md", "./c.md", "r/c.md")]
         {
             assert_eq!(beside(from, file), page);
         }

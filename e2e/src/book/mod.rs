@@ -9,6 +9,7 @@
 //! - [`page`]: headings, links and fenced blocks of one file.
 //! - [`block`]: what a fenced block says about where and how it runs, and its commands.
 //! - [`runner`]: runs the steps of a page and compares.
+//! - [`stage`]: the machines that it runs them on.
 //! - [`links`]: links within the book, and to files of the repository.
 //! - [`keys`]: the keys that a configuration type reads, asked of its own deserializer.
 //! - [`sources`]: what is only found in the source text: variables, annotations, sentences.
@@ -21,6 +22,7 @@ pub mod page;
 pub mod reference;
 pub mod runner;
 pub mod sources;
+pub mod stage;
 
 use std::fs;
 use std::path::{Path, PathBuf};

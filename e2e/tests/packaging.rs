@@ -1,0 +1,112 @@
+//! What is delivered for clusters: the chart and the kustomize base against a real API server, the container files.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use interlink_testkit::binaries::workspace;
+use interlink_testkit::dirs::TestDir;
+use interlink_testkit::kubernetes::{self, ControlPlane};
+
+/// A tool of `scripts/tool`.
+fn tool(name: &str) -> PathBuf {
+    let output = Command::new(workspace().join("scripts/tool")).arg(name).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).lines().last().unwrap())
+}
+
+fn packaging() -> PathBuf {
+    workspace().join("packaging").canonicalize().unwrap()
+}
+
+fn helm(dir: &TestDir, args: &[&str]) -> Output {
+    let mut command = Command::new(tool("helm"));
+    command.env("HOME", dir.path()).env_remove("KUBECONFIG");
+    command.args(args).output().unwrap()
+}
+
+fn good(output: Output) -> String {
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}");
+    stdout.into_owned()
+}
+
+/// Variants of the chart's values that must render and be accepted.
+const VALUES: [&[&str]; 4] = [
+    &[],
+    &["interlink.enabled=true", "tunnel.enabled=true", "tunnel.addr=login.example.org:22", "nodeName=my-hpc"],
+    &[
+        "interlink.enabled=true",
+        "interlink.socket=interlink.sock",
+        "plugin.enabled=true",
+        "plugin.socket=plugin.sock",
+        "plugin.config=Scheduler: local",
+        "plugin.privileged=true",
+    ],
+    &[
+        "virtualNode.nodeLabels={accelerator=a100,site=x}",
+        "virtualNode.nodeTaints[0].key=accelerator",
+        "virtualNode.nodeTaints[0].value=a100",
+        "virtualNode.nodeTaints[0].effect=NoSchedule",
+        "virtualNode.resources.accelerators[0].resourceType=nvidia.com/gpu",
+        "virtualNode.resources.accelerators[0].model=a100",
+        "virtualNode.resources.accelerators[0].available=4",
+        "podScheduling.nodeSelector.zone=a",
+    ],
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_chart_and_the_kustomize_base_are_accepted_by_a_real_api_server() {
+    let dir = TestDir::new();
+    let chart = packaging().join("helm/interlink");
+    let chart = chart.to_str().unwrap();
+    good(helm(&dir, &["lint", "--strict", chart]));
+
+    let cluster = ControlPlane::start(kubernetes::Options::default()).await;
+    let kubectl = cluster.kubectl();
+    kubectl.ok(["create", "namespace", "interlink"]).await;
+    let accepted = async |manifests: &Path| {
+        let file = manifests.to_str().unwrap();
+        let said = kubectl.ok(["apply", "--dry-run=server", "-n", "interlink", "-f", file]).await;
+        for kind in ["serviceaccount/", "clusterrole.", "clusterrolebinding.", "configmap/", "deployment.apps/"] {
+            assert!(said.contains(kind), "{said}");
+        }
+    };
+    for (number, values) in VALUES.into_iter().enumerate() {
+        let mut args = vec!["template", "site", chart, "--namespace", "interlink", "--kube-version", "1.33.0"];
+        for value in values {
+            args.extend(["--set", *value]);
+        }
+        accepted(&dir.write(format!("chart-{number}.yaml"), good(helm(&dir, &args)))).await;
+    }
+    let base = packaging().join("kustomize/base");
+    let rendered = kubectl.ok(["kustomize", base.to_str().unwrap()]).await;
+    accepted(&dir.write("base.yaml", rendered)).await;
+}
+
+#[test]
+fn the_chart_refuses_what_is_not_served_in_words() {
+    let dir = TestDir::new();
+    let chart = packaging().join("helm/interlink");
+    for (value, words) in [
+        ("OAUTH.enabled=true", "OAUTH.enabled is not served"),
+        ("sshBastion.enabled=true", "set tunnel.enabled instead"),
+        ("interlink.tls.enabled=true", "interlink.tls.enabled is not served"),
+        ("virtualNode.network.enableTunnel=true", "are not served"),
+        ("tunnel.enabled=true", "needs interlink.enabled"),
+    ] {
+        let args = ["template", "x", chart.to_str().unwrap(), "--kube-version", "1.33.0", "--set", value];
+        let output = helm(&dir, &args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(words), "{value}: {said}");
+    }
+}
+
+#[test]
+fn the_container_files_have_nothing_to_complain_about() {
+    let files = std::fs::read_dir(packaging().join("containers")).unwrap();
+    let files: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 5, "one for each program: {files:?}");
+    let output = Command::new(tool("hadolint")).args(&files).output().unwrap();
+    assert_eq!(good(output), "");
+}
