@@ -1,5 +1,7 @@
 //! The command line, as the existing program declares it (and here all four flags work, with one dash or two).
 
+use std::path::PathBuf;
+
 use clap::Parser;
 
 /// interLink API server between virtual kubelet and plugin.
@@ -15,4 +17,7 @@ pub struct Flags {
     /// The configuration file; else INTERLINKCONFIGPATH, else /etc/interlink/InterLinkConfig.yaml.
     #[arg(long, value_name = "FILE")]
     pub interlinkconfigpath: Option<String>,
+    /// File for the log instead of stderr; opened again on SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub logfile: Option<PathBuf>,
 }

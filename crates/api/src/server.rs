@@ -143,7 +143,7 @@ impl<S: Send + Sync> FromRequest<S> for Payload {
 /// # Errors
 /// [`Failure`] with exit code and sentence.
 pub async fn run(flags: Flags) -> Result<(), Failure> {
-    let level = logs::init(HOP, logs::Level::Info);
+    let level = logs::init_to(HOP, logs::Level::Info, flags.logfile.as_deref())?;
     let config = config::load(&flags)?;
     level.set(config.level);
     let signals = Signals::install()?;

@@ -18,6 +18,8 @@ enum Habit {
     Echo,
     Count,
     Flood,
+    /// Says a word, and neither reads nor ends.
+    Idle,
     /// Answers and closes without reading to the end.
     Impatient,
 }
@@ -91,6 +93,10 @@ async fn serve(mut stream: UnixStream, habit: Habit) {
             let _ = stream.write_all(all.len().to_string().as_bytes()).await;
         }
         Habit::Flood => while stream.write_all(&[7; 16 << 10]).await.is_ok() {},
+        Habit::Idle => {
+            let _ = stream.write_all(b"x").await;
+            std::future::pending::<()>().await;
+        }
         Habit::Impatient => {
             let _ = stream.write_all(b"no").await;
         }
@@ -210,6 +216,17 @@ async fn a_service_that_never_reads_is_ended_once_its_client_is_gone() {
     drop(client);
     timeout(SOON, ended).await.unwrap().unwrap();
     timeout(SOON, carried).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_broke_off_is_not_kept_by_a_service_that_only_waits() {
+    let rig = Rig::new(Some(Habit::Idle)).await;
+    let (client, near) = UnixStream::pair().unwrap();
+    let carried = tokio::spawn(mux::carry(Stream::Unix(near), rig.open().await));
+    // Closed with a word unread, it is a reset and no end.
+    timeout(SOON, client.readable()).await.unwrap().unwrap();
+    drop(client);
+    assert_eq!(timeout(SOON, carried).await.unwrap().unwrap(), mux::carry::End::LocalBroke);
 }
 
 #[tokio::test]

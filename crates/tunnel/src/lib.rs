@@ -18,6 +18,7 @@
 //! | [`session`] | the SSH session: brought up, watched, brought up again |
 //! | [`forward`] | local connections carried over channels of the session |
 //! | [`check`] | everything tried once, in words |
+//! | [`metrics`] | numbers for Prometheus |
 //! | [`state`] | what is told to operators and to the programs in front |
 //!
 //! It ends only when told to, or at the start for what a person must mend (exit codes 2 and 78 of
@@ -30,6 +31,7 @@ pub mod credentials;
 pub mod forward;
 pub mod hostkeys;
 pub mod identity;
+pub mod metrics;
 pub mod session;
 pub mod state;
 

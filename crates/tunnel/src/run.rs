@@ -14,6 +14,7 @@ use crate::config::{Direction, Forward, Origin, Settings};
 use crate::credentials::Credentials;
 use crate::forward::served::Served;
 use crate::forward::{Carrier, Patience, reverse};
+use crate::metrics::{self, Sources};
 use crate::session::link::Links;
 use crate::session::{Session, keep_up};
 use crate::state;
@@ -50,6 +51,10 @@ pub async fn run(settings: Settings, origin: Origin) -> Result<(), Failure> {
         cut: CancellationToken::new(),
     };
     let mut served = Served::start(&settings.forwards, carrier.clone()).await?;
+    let metrics = match &settings.metrics {
+        Some(at) => Some(metrics::listen(at).await?),
+        None => None,
+    };
     let handle = HopHandle::new("ssh-tunnel", "tunnel");
     // Its own end comes last, so that the drain can be watched.
     let told = CancellationToken::new();
@@ -78,7 +83,14 @@ pub async fn run(settings: Settings, origin: Origin) -> Result<(), Failure> {
             shutdown: stop,
         })
     });
+    let metrics = async {
+        if let Some(listener) = metrics {
+            let sources = Sources { links: links.watch(), routes: routes.clone(), handle: handle.clone() };
+            metrics::run(listener, sources, settings.connect_timeout, stop).await;
+        }
+    };
     tokio::join!(
+        metrics,
         join_all(sessions),
         reverse::accept(incoming, routes.clone(), carrier.clone(), stop),
         follow(&settings, &origin, &mut served, signals.reload.clone(), stop),

@@ -34,8 +34,14 @@ pub async fn tell(
     stop: &CancellationToken,
 ) {
     handle.detail("server", settings.server.to_string());
-    let mut teller =
-        Teller { settings, handle, established: Vec::new(), ways: HashMap::new(), services: HashMap::new() };
+    let mut teller = Teller {
+        settings,
+        handle,
+        established: Vec::new(),
+        last_error: None,
+        ways: HashMap::new(),
+        services: HashMap::new(),
+    };
     loop {
         let now = routes.borrow_and_update().clone();
         teller.tell(&links.borrow_and_update(), &now);
@@ -75,6 +81,8 @@ struct Teller<'a> {
     handle: &'a HopHandle,
     /// For each session, when its last one came up, and how many there were.
     established: Vec<(Option<Timestamp>, u64)>,
+    /// Why it was last down.
+    last_error: Option<String>,
     /// What was said of each forward's way.
     ways: HashMap<String, Carried>,
     /// What was said of each forward's service, and since when it is so.
@@ -98,6 +106,11 @@ impl Teller<'_> {
             notify::status(&line);
         } else if let Some(fault) = first_fault(links) {
             self.handle.down(&fault.cause, &fault.remedy);
+            if self.last_error.as_ref() != Some(&fault.cause) {
+                let at = Timestamp::now().to_string();
+                self.handle.detail("lastError", json!({ "cause": fault.cause, "at": at }));
+                self.last_error = Some(fault.cause.clone());
+            }
         }
         self.tell_services(routes, &ways, up);
     }

@@ -23,6 +23,9 @@ pub struct Flags {
     /// Say everything. Wins over the file.
     #[arg(long)]
     pub verbose: bool,
+    /// File for the log instead of stderr; opened again on SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub logfile: Option<PathBuf>,
     /// Arguments without a flag are ignored, as the existing program does.
     #[arg(hide = true)]
     pub rest: Vec<String>,

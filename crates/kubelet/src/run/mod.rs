@@ -46,7 +46,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub async fn run(flags: Flags) -> Result<(), Failure> {
     // Fails only when there is one already, as in tests that start two programs in one process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let level = logs::init(HOP, logs::Level::Info);
+    let level = logs::init_to(HOP, logs::Level::Info, flags.logfile.as_deref())?;
     let config = config::load(&flags)?;
     level.set(config.level);
     let signals = Signals::install()?;

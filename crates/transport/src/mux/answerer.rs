@@ -20,7 +20,7 @@ use crate::stream::Stream;
 /// How long the other side may take to greet back.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the service may take to accept, and a stream to say what it wants.
-const DIAL: Duration = Duration::from_secs(10);
+pub const DIAL: Duration = Duration::from_secs(10);
 
 /// Greets over `io`, then connects each stream that is opened over it to `service`, until `io` ends.
 ///

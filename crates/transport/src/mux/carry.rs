@@ -8,11 +8,14 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::timeout;
 
 use super::stream::MuxStream;
 use crate::stream::Stream;
@@ -24,6 +27,9 @@ thread_local! {
     /// Where reads land before their exact size is known, so that a thousand idle connections hold no buffer.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into_boxed_slice());
 }
+
+/// How long a service whose client is gone may take to end by itself.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +43,13 @@ pub enum End {
 }
 
 /// Carries bytes until both directions ended.
-pub async fn carry(mut local: Stream, far: MuxStream) -> End {
-    let end = run(&mut local, far).await;
+pub async fn carry(local: Stream, far: MuxStream) -> End {
+    carry_counted(local, far, &AtomicU64::new(0), &AtomicU64::new(0)).await
+}
+
+/// As [`carry`], and adds the bytes that went to the far end and that came from it.
+pub async fn carry_counted(mut local: Stream, far: MuxStream, to_far: &AtomicU64, from_far: &AtomicU64) -> End {
+    let end = run(&mut local, far, to_far, from_far).await;
     if let (Stream::Tcp(local), End::FarBroke) = (&local, end) {
         // A plain close would look like the proper end of the data.
         let reset = nix::libc::linger { l_onoff: 1, l_linger: 0 };
@@ -47,12 +58,13 @@ pub async fn carry(mut local: Stream, far: MuxStream) -> End {
     end
 }
 
-async fn run(local: &mut Stream, far: MuxStream) -> End {
+async fn run(local: &mut Stream, far: MuxStream, to_far: &AtomicU64, from_far: &AtomicU64) -> End {
     let (lost, aborter) = (far.lost(), far.aborter());
+    let told = aborter.as_ref();
     let (mut local_reader, mut local_writer) = tokio::io::split(local);
     let (mut far_reader, mut far_writer) = tokio::io::split(far);
     let up = async {
-        let end = copy(&mut local_reader, &mut far_writer).await;
+        let end = copy(&mut local_reader, &mut far_writer, to_far).await;
         if end != Copied::WriterBroke {
             // The other side learns nothing from a broken reader here but its end.
             let _ = far_writer.shutdown().await;
@@ -60,13 +72,13 @@ async fn run(local: &mut Stream, far: MuxStream) -> End {
         end
     };
     let down = async {
-        let end = copy(&mut far_reader, &mut local_writer).await;
+        let end = copy(&mut far_reader, &mut local_writer, from_far).await;
         match end {
             Copied::All => {
                 let _ = local_writer.shutdown().await;
             }
             Copied::WriterBroke => {
-                if let Some(aborter) = aborter {
+                if let Some(aborter) = told {
                     aborter.abort().await;
                 }
                 let _ = tokio::io::copy(&mut far_reader, &mut tokio::io::sink()).await;
@@ -86,7 +98,17 @@ async fn run(local: &mut Stream, far: MuxStream) -> End {
                 () = lost.cancelled() => return End::FarBroke,
             },
         },
-        end = &mut up => (end, (&mut down).await),
+        end = &mut up => match (end, told) {
+            // Nobody is there any more. A service that is told so usually ends by itself; one that only waits does not.
+            (Copied::ReaderBroke, Some(aborter)) => match timeout(FAREWELL, &mut down).await {
+                Ok(down) => (end, down),
+                Err(_) => {
+                    aborter.abort().await;
+                    return End::LocalBroke;
+                }
+            },
+            _ => (end, (&mut down).await),
+        },
     };
     match (up, down) {
         (Copied::All, Copied::All) => End::Finished,
@@ -103,7 +125,7 @@ enum Copied {
     WriterBroke,
 }
 
-async fn copy<R, W>(reader: &mut R, writer: &mut W) -> Copied
+async fn copy<R, W>(reader: &mut R, writer: &mut W, count: &AtomicU64) -> Copied
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -115,6 +137,7 @@ where
                 if write(writer, &chunk).await.is_err() {
                     return Copied::WriterBroke;
                 }
+                count.fetch_add(chunk.len() as u64, Ordering::Relaxed);
             }
             Err(_) => return Copied::ReaderBroke,
         }

@@ -30,7 +30,7 @@ pub mod opener;
 pub mod stream;
 
 pub use answerer::answer;
-pub use carry::carry;
+pub use carry::{carry, carry_counted};
 pub use greeting::{Greeting, GreetingError};
 pub use opener::{OpenError, Opener, opener};
 pub use stream::MuxStream;

@@ -54,7 +54,7 @@ pub(super) struct Aborter {
 }
 
 impl Aborter {
-    pub(super) async fn abort(self) {
+    pub(super) async fn abort(&self) {
         self.opener.abort(self.number).await;
     }
 }

@@ -21,7 +21,7 @@ pub const LIMIT: usize = 8 << 20;
 pub const STALL: Duration = Duration::from_secs(2);
 
 /// Bytes that may wait for one client while the budget is spent.
-pub const SHARE: usize = 256 << 10;
+pub const SHARE: usize = 64 << 10;
 
 /// What waits for all clients.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ pub struct Budget {
 
 impl Budget {
     /// Bytes that may wait for all clients before each of them gets less.
-    pub const BYTES: usize = 32 << 20;
+    pub const BYTES: usize = 16 << 20;
 
     /// Nothing waits.
     #[must_use]

@@ -5,6 +5,7 @@
 //! | [`route`] | one forward while the tunnel runs |
 //! | [`served`] | all forwards, and how they change while the tunnel runs |
 //! | [`mod@splice`] | bytes both ways until both directions ended |
+//! | `landing` | where reads land before their size is known |
 //! | [`backlog`] | what the server sent and the client has not taken yet |
 //! | [`reverse`] | the other way round: connections that the server accepts |
 //!
@@ -12,24 +13,27 @@
 //! connection, the others don't notice.
 
 pub mod backlog;
+mod landing;
 pub mod reverse;
 pub mod route;
 pub mod served;
 pub mod splice;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use interlink_transport::{Listener, Stream, mux};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
+use tokio_util::io::{InspectReader, InspectWriter};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::session::conduit::Conduit;
 use crate::session::link::{Link, wait_for_way};
 use crate::session::live::OpenError;
-use route::Route;
+use route::{Route, Traffic};
 use splice::{End, splice};
 
 /// Read at once from a client, or from the `ssh` that carries its connection.
@@ -94,7 +98,7 @@ async fn carry(stream: Stream, route: &Arc<Route>, mut links: watch::Receiver<Ve
             Ok(conduit) => {
                 // The session ends with its last user; a connection must not keep a dead one.
                 drop(live);
-                bring(stream, conduit).await;
+                bring(stream, conduit, &route.traffic).await;
                 drop(load);
                 return;
             }
@@ -113,14 +117,19 @@ async fn carry(stream: Stream, route: &Arc<Route>, mut links: watch::Receiver<Ve
 }
 
 /// Carries bytes until both directions ended.
-async fn bring(mut stream: Stream, conduit: Conduit) {
+async fn bring(mut stream: Stream, conduit: Conduit, traffic: &Traffic) {
     match conduit {
-        Conduit::Channel(channel) => report(splice(stream, channel).await),
+        Conduit::Channel(channel) => report(splice(stream, channel, traffic).await),
         Conduit::Mux(far) => {
-            let end = mux::carry(stream, far).await;
+            let end = mux::carry_counted(stream, far, &traffic.to_server, &traffic.from_server).await;
             tracing::debug!(?end, "a connection ended");
         }
-        Conduit::Local(mut far) => {
+        Conduit::Local(far) => {
+            let count = |counter: &AtomicU64, bytes: &[u8]| {
+                counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            };
+            let far = InspectReader::new(far, |bytes| count(&traffic.from_server, bytes));
+            let mut far = InspectWriter::new(far, |bytes| count(&traffic.to_server, bytes));
             let end = tokio::io::copy_bidirectional_with_sizes(&mut stream, &mut far, RELAY, RELAY).await;
             tracing::debug!(?end, "a connection ended");
         }

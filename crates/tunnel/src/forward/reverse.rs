@@ -70,5 +70,5 @@ async fn carry(next: Incoming, route: &Route, limit: std::time::Duration) {
         }
     };
     route.note(FarEnd::Answers);
-    bring(stream, next.accept().await).await;
+    bring(stream, next.accept().await, &route.traffic).await;
 }

@@ -1,7 +1,7 @@
 //! One forward while the tunnel runs: what is known of it, whichever session carries it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,8 @@ pub struct Route {
     pub(crate) turn: Semaphore,
     /// Which of the two names of the server's loopback interface was allowed last.
     pub(crate) loopback: AtomicU8,
+    /// Connections in a row to which a command at the server gave no answer at all.
+    pub(crate) unanswered: AtomicU32,
     far_end: watch::Sender<FarEnd>,
 }
 
@@ -48,6 +50,7 @@ impl Route {
             removed: CancellationToken::new(),
             turn: Semaphore::new(1),
             loopback: AtomicU8::new(0),
+            unanswered: AtomicU32::new(0),
             far_end: watch::Sender::new(FarEnd::Unknown),
         })
     }
@@ -75,10 +78,10 @@ impl Route {
 pub struct Traffic {
     open: Arc<AtomicUsize>,
     connections: AtomicU64,
-    /// Bytes of clients to services.
-    pub(crate) sent: AtomicU64,
-    /// Bytes of services to clients.
-    pub(crate) received: AtomicU64,
+    /// Bytes taken from this machine's end and given to the server.
+    pub(crate) to_server: AtomicU64,
+    /// Bytes of the server that this machine's end has taken.
+    pub(crate) from_server: AtomicU64,
 }
 
 impl Traffic {
@@ -101,16 +104,16 @@ impl Traffic {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Bytes of clients to services.
+    /// Bytes given to the server.
     #[must_use]
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+    pub fn to_server(&self) -> u64 {
+        self.to_server.load(Ordering::Relaxed)
     }
 
-    /// Bytes of services to clients.
+    /// Bytes taken from the server.
     #[must_use]
-    pub fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+    pub fn from_server(&self) -> u64 {
+        self.from_server.load(Ordering::Relaxed)
     }
 }
 

@@ -6,11 +6,10 @@
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
 use std::io;
-use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use interlink_transport::Stream;
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -19,26 +18,17 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::io::poll_read_buf;
 
 use super::backlog::{Backlog, Budget, STALL};
-
-/// Read from a client at once: two packets of what OpenSSH accepts.
-const READ: usize = 64 << 10;
-
-/// Allocated at once for reads: as many as the library takes before it sends.
-const LANDING: usize = 8 * READ;
-
-/// Bytes of a read that are worth more than the room they would keep in use while the server takes nothing.
-const WORTH_KEEPING: usize = READ / 4;
+use super::landing::Landing;
+use super::route::Traffic;
 
 /// How long a service whose client is gone may take to end by itself.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 thread_local! {
-    /// Where reads of all connections land, so that a thousand idle ones hold no buffer. Large reads are passed on as they
-    /// lie, and the room is used again once all are sent; small ones are copied.
-    static LANDED: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    /// Where the reads of all connections land, so that a thousand idle ones hold no buffer.
+    static LANDING: RefCell<Landing> = RefCell::default();
 }
 
 /// All connections of this process share one.
@@ -58,15 +48,15 @@ pub enum End {
 }
 
 /// Carries bytes until both directions ended.
-pub async fn splice(stream: Stream, channel: Channel<Msg>) -> End {
+pub async fn splice(stream: Stream, channel: Channel<Msg>, traffic: &Traffic) -> End {
     match stream {
         Stream::Unix(stream) => {
             let (mut reader, mut writer) = stream.into_split();
-            run(&mut reader, &mut writer, channel).await
+            run(&mut reader, &mut writer, channel, traffic).await
         }
         Stream::Tcp(stream) => {
             let (mut reader, mut writer) = stream.into_split();
-            let end = run(&mut reader, &mut writer, channel).await;
+            let end = run(&mut reader, &mut writer, channel, traffic).await;
             if end != End::Finished {
                 // A plain close would look like the proper end of the data.
                 let reset = libc::linger { l_onoff: 1, l_linger: 0 };
@@ -101,7 +91,7 @@ enum Download {
     SessionLost,
 }
 
-async fn run<R, W>(reader: &mut R, writer: &mut W, channel: Channel<Msg>) -> End
+async fn run<R, W>(reader: &mut R, writer: &mut W, channel: Channel<Msg>, traffic: &Traffic) -> End
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -111,9 +101,9 @@ where
     let uploaded = Notify::new();
     let mut ended = false;
     let end = {
-        let up = upload(reader, &to_server);
+        let up = upload(reader, &to_server, traffic);
         let down = async {
-            match download(&mut from_server, writer).await {
+            match download(&mut from_server, writer, traffic).await {
                 Download::Ended => End::Finished,
                 Download::Stalled => End::Stalled,
                 Download::SessionLost => End::SessionLost,
@@ -161,7 +151,7 @@ where
 }
 
 /// Client to server, until the client ends.
-async fn upload<R: AsyncRead + Unpin>(reader: &mut R, to_server: &ChannelWriteHalf<Msg>) -> Upload {
+async fn upload<R: AsyncRead + Unpin>(reader: &mut R, to_server: &ChannelWriteHalf<Msg>, traffic: &Traffic) -> Upload {
     loop {
         match read_chunk(reader).await {
             Ok(chunk) if chunk.is_empty() => {
@@ -169,6 +159,7 @@ async fn upload<R: AsyncRead + Unpin>(reader: &mut R, to_server: &ChannelWriteHa
             }
             // Waits for the server's window: that is the brake on a client faster than the service.
             Ok(chunk) => {
+                traffic.to_server.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 if to_server.data_bytes(chunk).await.is_err() {
                     return Upload::SessionLost;
                 }
@@ -179,7 +170,11 @@ async fn upload<R: AsyncRead + Unpin>(reader: &mut R, to_server: &ChannelWriteHa
 }
 
 /// Server to client, until the server closes the channel.
-async fn download<W: AsyncWrite + Unpin>(from_server: &mut ChannelReadHalf, writer: &mut W) -> Download {
+async fn download<W: AsyncWrite + Unpin>(
+    from_server: &mut ChannelReadHalf,
+    writer: &mut W,
+    traffic: &Traffic,
+) -> Download {
     let mut backlog = Backlog::new(&BUDGET);
     let (mut eof, mut closed, mut passed_on) = (false, false, false);
     let mut last_taken = Instant::now();
@@ -206,6 +201,7 @@ async fn download<W: AsyncWrite + Unpin>(from_server: &mut ChannelReadHalf, writ
             taken = write_some(writer, &backlog), if !backlog.is_empty() => match taken {
                 Ok(taken) => {
                     last_taken = Instant::now();
+                    traffic.from_server.fetch_add(taken as u64, Ordering::Relaxed);
                     backlog.advance(taken);
                 }
                 Err(_) => return Download::NobodyReads,
@@ -240,21 +236,7 @@ async fn discard(from_server: &mut ChannelReadHalf) -> End {
 
 /// What the client has for us; empty at its end.
 async fn read_chunk<R: AsyncRead + Unpin>(reader: &mut R) -> io::Result<Bytes> {
-    poll_fn(|cx| {
-        LANDED.with_borrow_mut(|landed| {
-            if landed.capacity() < READ && !landed.try_reclaim(READ) {
-                *landed = BytesMut::with_capacity(LANDING);
-            }
-            let read = ready!(poll_read_buf(Pin::new(&mut *reader), cx, &mut (&mut *landed).limit(READ)))?;
-            if read >= WORTH_KEEPING {
-                return Poll::Ready(Ok(landed.split().freeze()));
-            }
-            let copy = Bytes::copy_from_slice(landed);
-            landed.clear();
-            Poll::Ready(Ok(copy))
-        })
-    })
-    .await
+    poll_fn(|cx| LANDING.with_borrow_mut(|landing| landing.poll_read(reader, cx))).await
 }
 
 async fn write_some<W: AsyncWrite + Unpin>(writer: &mut W, backlog: &Backlog) -> io::Result<usize> {

@@ -25,6 +25,9 @@ pub(super) const PROFILE: Duration = Duration::from_secs(20);
 /// Words of stderr that an error may need.
 const STDERR: usize = 4096;
 
+/// How long the request to end a command that is of no use may take.
+const REFUSED: Duration = Duration::from_millis(500);
+
 /// A command that greeted.
 pub(super) struct Running {
     /// Opens connections over it.
@@ -52,8 +55,15 @@ pub(super) async fn start(settings: &Settings, command: &str, handle: &Handle<Ga
     let deadline = Instant::now() + settings.connect_timeout + PROFILE;
     let rest = match timeout_at(deadline, greeted(&mut channel)).await {
         Ok(Ok(rest)) => rest,
-        Ok(Err(silence)) => return Err(Fault::no_greeting(settings, command, &silence)),
-        Err(_) => return Err(Fault::no_greeting(settings, command, &Silence::Waits)),
+        silent => {
+            // The session may live on for other forwards; a command that is of no use must not.
+            let _ = tokio::time::timeout(REFUSED, channel.close()).await;
+            let silence = match silent {
+                Ok(Err(silence)) => silence,
+                Ok(Ok(_)) | Err(_) => Silence::Waits,
+            };
+            return Err(Fault::no_greeting(settings, command, &silence));
+        }
     };
     let (reader, writer) = tokio::io::split(channel.into_stream());
     let (opener, driver) = mux::opener(tokio::io::join(Cursor::new(rest).chain(reader), writer));

@@ -23,6 +23,11 @@ use crate::forward::route::{FarEnd, Load, Route};
 /// forbidden the other may be allowed.
 const LOOPBACKS: [&str; 2] = ["localhost", "127.0.0.1"];
 
+/// How long the command at the far end itself waits for its service, before it says that it can't be reached …
+const FAR_DIAL: Duration = mux::answerer::DIAL;
+/// … and how much later its word may come. One that says nothing hangs.
+const FAR_MARGIN: Duration = Duration::from_secs(5);
+
 /// How long the farewell to the server may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -222,7 +227,12 @@ impl Live {
             Remote::Port(port) => u32::from(*port),
             Remote::Command(_) => {
                 let opener = self.opener(&route.forward.name).ok_or(OpenError::Lost)?;
-                return opener.open().await.map(Conduit::Mux).map_err(|err| match err {
+                let Ok(opened) = timeout(limit.max(FAR_DIAL) + FAR_MARGIN, opener.open()).await else {
+                    route.unanswered.fetch_add(1, Ordering::Relaxed);
+                    return Err(OpenError::Timeout);
+                };
+                route.unanswered.store(0, Ordering::Relaxed);
+                return opened.map(Conduit::Mux).map_err(|err| match err {
                     mux::OpenError::Refused(why) => {
                         tracing::debug!("the far end: {why}");
                         OpenError::Refused

@@ -26,6 +26,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// sshd_config.
 const UNCLEAR: Duration = Duration::from_secs(60);
 
+/// So many connections in a row without any answer, and the command at the server hangs.
+const HANGS: u32 = 2;
+
 /// A way that held this long was a good one.
 pub(super) const SETTLED: Duration = Duration::from_secs(10);
 
@@ -101,6 +104,7 @@ impl Minder<'_> {
             let (fault, pace) = match start_command(self.settings, &self.route.forward, command, self.live).await {
                 Ok(Running { opener, ended, driver }) => {
                     let name = self.route.forward.name.clone();
+                    self.route.unanswered.store(0, Ordering::Relaxed);
                     self.live.carries(&name, opener);
                     let _held = Held { driver, route: Arc::clone(&self.route), live: Arc::clone(self.live) };
                     let began = Instant::now();
@@ -166,10 +170,13 @@ impl Minder<'_> {
         self.ask_again().await
     }
 
-    /// Never returns.
+    /// Asks a far end that refused whether it is back; returns only where a command at the server hangs.
     pub(super) async fn ask_again(&self) -> String {
         loop {
             sleep(ASK_AGAIN).await;
+            if self.route.unanswered.load(Ordering::Relaxed) >= HANGS {
+                return format!("{} no longer answers, though the connection does", self.route.forward.remote);
+            }
             if self.route.far_end() != FarEnd::Refuses {
                 continue;
             }

@@ -179,7 +179,7 @@ async fn a_stop_frees_the_servers_port_at_once_and_lets_open_connections_finish(
     tunnel.daemon.signal(Signal::SIGTERM);
     wait::until("the port to be free", SOON, async || match TcpStream::connect(("127.0.0.1", port)).await {
         Ok(mut stream) => {
-            // One that the server took just before it let go of the port is held until the drain is over.
+            // One that the server took just before it let go of the port may be served until the drain is over.
             let _ = timeout(Duration::from_millis(200), stream.read(&mut [0])).await;
             Err("somebody listens".to_owned())
         }
@@ -187,5 +187,44 @@ async fn a_stop_frees_the_servers_port_at_once_and_lets_open_connections_finish(
     })
     .await;
     assert_eq!(ask(open, "45").await, "5");
+    assert_eq!(tunnel.daemon.exited(Duration::from_secs(20)).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn whoever_connects_just_as_it_stops_is_served_or_let_go_at_once() {
+    let (site, service, port) = (Site::new().await, Service::tcp(Habit::Echo).await, free_port());
+    let tunnel = start(&site, &lsock(&service), &format!("-rport={port}"));
+    tunnel.up().await;
+    // Keeps the drain from being over at once.
+    let mut open = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    open.write_all(b"a").await.unwrap();
+    open.read_exact(&mut [0]).await.unwrap();
+    let mut knocking = JoinSet::new();
+    for _ in 0..16 {
+        knocking.spawn(async move {
+            // The connections that got no answer, until nobody listens any more.
+            let mut unanswered = Vec::new();
+            while let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await {
+                let asked = async {
+                    stream.write_all(b"b").await?;
+                    stream.read_exact(&mut [0]).await
+                };
+                if timeout(Duration::from_millis(50), asked).await.is_err() {
+                    unanswered.push(stream);
+                }
+            }
+            unanswered
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    tunnel.daemon.signal(Signal::SIGTERM);
+    let unanswered = knocking.join_all().await.into_iter().flatten().collect::<Vec<_>>();
+    for mut stream in unanswered {
+        // An answer that came late, an end or a reset.
+        let told = timeout(Duration::from_secs(2), stream.read(&mut [0])).await;
+        assert!(told.is_ok(), "a connection that nobody serves is kept");
+    }
+    assert!(tunnel.daemon.is_running(), "it still drains");
+    drop(open);
     assert_eq!(tunnel.daemon.exited(Duration::from_secs(20)).await.code(), Some(0));
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use interlink_testkit::dirs::TestDir;
+use interlink_testkit::process::{Signal, leftovers};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -114,6 +115,28 @@ async fn a_lost_session_is_replaced_and_a_service_that_is_away_is_named() {
     assert_eq!(timeout(SOON, open.read(&mut [0; 8])).await.unwrap().unwrap_or(0), 0);
     assert_eq!(tunnel.ask("hello").await, "hello");
     tunnel.becomes("the reconnect to be counted", |s| s.details["reconnects"] == 1).await;
+}
+
+#[tokio::test]
+async fn a_command_that_hangs_is_replaced() {
+    let dir = TestDir::new();
+    let _service = Service::unix(dir.join("s.sock"), Habit::Echo);
+    let site = narrow(&dir.join("s.sock"), &format!("echo $$ >> {}; ", dir.join("pids").display())).await;
+    let tunnel =
+        Tunnel::start(|dir| [site.flags(dir), vec![FLAG.to_owned(), "-connect-timeout=1s".to_owned()]].concat());
+    tunnel.up().await;
+    let pids = std::fs::read_to_string(dir.join("pids")).unwrap();
+    let hung = pids.lines().next().unwrap().parse::<u32>().unwrap();
+    leftovers::signal(&[hung].into(), Signal::SIGSTOP);
+    for _ in 0..2 {
+        assert_eq!(tunnel.ask("hello").await, "");
+    }
+    tunnel
+        .becomes("another command to run", |s| s.details["reconnects"] == 1 && s.hops[0].state.to_string() == "up")
+        .await;
+    assert!(tunnel.daemon.log().contains("no longer answers, though the connection does"), "{}", tunnel.daemon.log());
+    assert_eq!(tunnel.ask("hello").await, "hello");
+    leftovers::signal(&[hung].into(), Signal::SIGKILL);
 }
 
 #[tokio::test]
