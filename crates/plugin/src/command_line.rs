@@ -25,6 +25,9 @@ pub struct Arguments {
     /// Log errors only
     #[arg(long)]
     errorsonly: bool,
+    /// File for the log of the service instead of stderr; opened again on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    logfile: Option<PathBuf>,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -63,6 +66,7 @@ pub fn run() -> ExitCode {
                 port: arguments.port,
                 verbose: arguments.verbose,
                 errors_only: arguments.errorsonly,
+                log_file: arguments.logfile,
             }),
         ),
         Some(Role::DialStdio { socket }) => {

@@ -29,7 +29,7 @@ const TASKS: Duration = Duration::from_secs(5);
 /// [`Failure`] when it can't start.
 pub async fn run(flags: Flags) -> Result<(), Failure> {
     let config = config::load(&flags)?;
-    let level = logs::init("plugin", config.level);
+    let level = logs::init_to("plugin", config.level, flags.log_file.as_deref())?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

@@ -93,6 +93,8 @@ pub struct Flags {
     pub verbose: bool,
     /// `-errorsonly`.
     pub errors_only: bool,
+    /// `-logfile`.
+    pub log_file: Option<PathBuf>,
 }
 
 /// Finds, reads and judges the configuration. Without a file the defaults are those of a single machine.
