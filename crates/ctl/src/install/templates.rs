@@ -6,6 +6,12 @@ pub const TUNNEL_UNIT: &str = include_str!("../../../../deploy/systemd/interlink
 pub const API_UNIT: &str = include_str!("../../../../deploy/systemd/interlink-api.service");
 /// The virtual kubelet's unit.
 pub const KUBELET_UNIT: &str = include_str!("../../../../deploy/systemd/interlink-virtual-kubelet.service");
+/// The health check's unit.
+pub const HEALTH_UNIT: &str = include_str!("../../../../deploy/systemd/interlink-health.service");
+/// Its timer.
+pub const HEALTH_TIMER: &str = include_str!("../../../../deploy/systemd/interlink-health.timer");
+/// What it runs.
+pub const HEALTH_SCRIPT: &str = include_str!("../../../../deploy/tunneled-health-check.sh");
 /// The plugin's unit.
 pub const PLUGIN_UNIT: &str = include_str!("../../../../deploy/systemd/interlink-remote-plugin.service");
 /// What the tunnel is started with.
@@ -75,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_templates_have_the_words_that_are_replaced() {
-        for unit in [TUNNEL_UNIT, API_UNIT, KUBELET_UNIT, PLUGIN_UNIT] {
+        for unit in [TUNNEL_UNIT, API_UNIT, KUBELET_UNIT, PLUGIN_UNIT, HEALTH_UNIT] {
             assert!(unit.contains("\nUser=interlink\nGroup=interlink\n") && unit.contains("\nProtectHome=yes\n"));
         }
         assert!(PLUGIN_UNIT.contains("\nReadWritePaths=-/opt/interlink-plugin/jobs\n"));

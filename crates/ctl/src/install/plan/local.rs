@@ -60,10 +60,24 @@ pub(super) fn plan(task: Task<'_>) -> Plan {
         .collect();
     services[0].files.extend([".ssh/id_ed25519", ".ssh/host_key"].map(|file| prefix.join(file)));
     services[2].files.push(prefix.join(".kube/config"));
+    let script = File::text(
+        prefix.join("bin/tunneled-health-check.sh"),
+        place.text(templates::HEALTH_SCRIPT),
+        0o755,
+        place.root(),
+    );
+    let mut units = Vec::from(units);
+    units.push(task.unit("interlink-health.service", templates::HEALTH_UNIT));
+    units.push(task.unit("interlink-health.timer", templates::HEALTH_TIMER));
+    services.push(Service {
+        unit: "interlink-health.timer".into(),
+        files: [&units[4], &units[3], &script].map(|file| file.path.clone()).into(),
+        manager: place.manager(),
+    });
     services[2].files.extend(environment.as_ref().map(|file| file.path.clone()));
 
     let kept = kept(task);
-    for file in programs.into_iter().chain(configs).chain(environment).chain(task.logrotate()) {
+    for file in programs.into_iter().chain([script]).chain(configs).chain(environment).chain(task.logrotate()) {
         plan.push(Box::new(file));
     }
     for rule in firewall(task) {
@@ -77,7 +91,7 @@ pub(super) fn plan(task: Task<'_>) -> Plan {
         plan.push(Box::new(Login { operators: operators.clone(), node: wishes.nodename().into(), path, owner: own }));
         plan.push(Box::new(Node { kubeconfig: operators.clone(), name: wishes.nodename().into() }));
     }
-    plan.extend(task.services(ROLE, units.into(), services, kept));
+    plan.extend(task.services(ROLE, units, services, kept));
     plan
 }
 

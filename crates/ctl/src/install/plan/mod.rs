@@ -132,3 +132,110 @@ impl Task<'_> {
         Some(file)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::install::place::Me;
+    use crate::install::step::firewall::Firewall;
+    use crate::install::wishes::Via;
+
+    fn facts() -> Facts {
+        Facts {
+            root: true,
+            systemd: true,
+            group: "interlink".into(),
+            bin_dir: "/srv".into(),
+            sshd: Some("Include /etc/ssh/sshd_config.d/*.conf\n".into()),
+            ssh_port: 22,
+            logrotate: true,
+            host_keys: Some("hpc ssh-ed25519 AAAA\n".into()),
+            operators_kubeconfig: Some("/root/.kube/config".into()),
+            ..Facts::default()
+        }
+    }
+
+    fn wishes() -> Wishes {
+        Wishes { addr: Some("hpc".into()), public_key: Some("ssh-ed25519 AAAA".into()), ..Wishes::default() }
+    }
+
+    fn me(manager: bool) -> Place {
+        Place::of(Me { name: "me".into(), uid: 1000, home: "/home/me".into(), manager })
+    }
+
+    fn titles(role: Role, wishes: &Wishes, facts: &Facts, place: &Place) -> Vec<String> {
+        plan(role, Task { wishes, facts, place }).iter().map(|step| step.title()).collect()
+    }
+
+    #[test]
+    fn the_local_end_is_made_in_this_order() {
+        let titles = titles(Role::Local, &wishes(), &facts(), &Place::system());
+        let wanted = [
+            "directory /opt/interlink",
+            "account interlink",
+            "SSH key /opt/interlink/.ssh/id_ed25519",
+            "file /opt/interlink/.ssh/host_key",
+            "file /opt/interlink/bin/ssh-tunnel",
+            "file /opt/interlink/config/tunnel.env",
+            "file /etc/logrotate.d/interlink-tunneled",
+            "ClusterRole interlink-interlink-node in the cluster",
+            "kubeconfig /opt/interlink/.kube/config",
+            "file /etc/systemd/system/interlink-tunnel.service",
+            "service interlink-tunnel.service",
+            "service interlink-api.service",
+            "service interlink-virtual-kubelet.service",
+            "service interlink-health.timer",
+        ];
+        let places: Vec<_> = wanted.iter().map(|wanted| titles.iter().position(|title| title == wanted)).collect();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} in {titles:#?}");
+    }
+
+    #[test]
+    fn the_remote_end_is_made_in_this_order() {
+        let titles = titles(Role::Remote, &wishes(), &facts(), &Place::system());
+        let wanted = [
+            "directory /opt/interlink-plugin",
+            "account interlink",
+            "directory /opt/interlink-plugin/jobs",
+            "file /opt/interlink-plugin/bin/plugin",
+            "the tunnel's key in /opt/interlink-plugin/.ssh/authorized_keys",
+            "sshd: Match User interlink in /etc/ssh/sshd_config.d/interlink.conf",
+            "file /etc/systemd/system/interlink-remote-plugin.service",
+            "service interlink-remote-plugin.service",
+        ];
+        let places: Vec<_> = wanted.iter().map(|wanted| titles.iter().position(|title| title == wanted)).collect();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} in {titles:#?}");
+    }
+
+    #[test]
+    fn a_user_touches_nothing_of_the_machines() {
+        for (role, manager) in [(Role::Local, true), (Role::Local, false), (Role::Remote, true), (Role::Remote, false)]
+        {
+            let facts = Facts { account_home: Some("/home/me".into()), ..facts() };
+            let titles = titles(role, &wishes(), &facts, &me(manager));
+            for title in &titles {
+                assert!(!["/etc", "/opt", "/var", "account ", "sshd"].iter().any(|of| title.contains(of)), "{title}");
+            }
+            let background = titles.iter().any(|title| title.starts_with("background process"));
+            assert_eq!((background, titles.iter().any(|title| title.starts_with("service "))), (!manager, manager));
+        }
+    }
+
+    #[test]
+    fn no_rule_of_any_firewall_opens_the_plugin() {
+        let chain = || Some(["inet", "filter", "input"].map(str::to_owned));
+        let firewalls = [Firewall::Ufw, Firewall::Firewalld, Firewall::Nftables { input: chain(), output: chain() }];
+        for firewall in firewalls {
+            for via in [Via::Rexec, Via::Rport, Via::Rsock] {
+                let facts = Facts { firewall: Some(firewall.clone()), ..facts() };
+                let wishes = Wishes { via: Some(via), from: Some("192.0.2.7".into()), ..wishes() };
+                for role in [Role::Local, Role::Remote] {
+                    let plan = plan(role, Task { wishes: &wishes, facts: &facts, place: &Place::system() });
+                    let rules: Vec<String> =
+                        plan.iter().map(|step| format!("{step:?}")).filter(|step| step.starts_with("Rule ")).collect();
+                    assert!(!rules.is_empty() && !rules.iter().any(|rule| rule.contains("4000")), "{rules:?}");
+                }
+            }
+        }
+    }
+}
