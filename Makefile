@@ -3,6 +3,8 @@
 # make test      installs what is missing, then lint, unit and end-to-end tests
 # make bench     compares with what a user would pick instead (ONLY=tunnel: by prefix)
 # make soak      the long rounds
+# make book      the book, in target/book      make reference   its lists of flags and messages, after a change of them
+# make release   everything that is delivered, in ./dist; twice the same bytes (scripts/release --check, --again)
 # make lint      formatting, clippy, licences    make audit   known vulnerabilities
 
 CARGO ?= cargo
@@ -10,7 +12,7 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 PROGRAMS := virtual-kubelet interlink ssh-tunnel interlink-plugin interlinkctl
 SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: all $(PROGRAMS) demo test unit e2e bench soak lint audit setup clean
+.PHONY: all $(PROGRAMS) demo test unit e2e bench soak lint audit setup clean book reference release
 all: $(PROGRAMS)
 
 # The plugin also runs on compute nodes, whatever their C library: static.
@@ -47,6 +49,18 @@ soak: setup all
 
 bench: setup all
 	$(CARGO) run --locked --release -p interlink-bench -- $(if $(ONLY),--only $(ONLY))
+
+book:
+	$$(scripts/tool mdbook) build docs
+	@echo "the book is in target/book/index.html"
+
+# from the programs' --help and the source text
+reference: all
+	BOOK_WRITE=1 $(CARGO) test --locked --quiet -p interlink-e2e --test book flags_as_help_prints_them
+
+release:
+	scripts/release
+	scripts/release --check
 
 lint:
 	$(CARGO) fmt --all --check
