@@ -43,6 +43,8 @@ enum Role {
         #[arg(long)]
         detached: bool,
     },
+    /// Run the pod that a plugin hands over by standard input, a socket (started by interlink-local-pod@.service)
+    TakeOver,
     /// Carry connections from stdin and stdout to the plugin's socket (started by ssh-tunnel -rexec)
     DialStdio {
         /// The plugin's socket; without it, where the configuration says
@@ -74,6 +76,7 @@ pub fn run() -> ExitCode {
             let flags = Flags { config: arguments.config, ..Flags::default() };
             interlink_daemon::run_on_one_thread("interlink-plugin", crate::dial_stdio::run(socket.as_deref(), &flags))
         }
+        Some(Role::TakeOver) => ExitCode::from(crate::scheduler::local::take_over()),
         Some(Role::Contain) => ExitCode::from(interlink_supervisor::contain()),
         Some(Role::Supervise { pod_dir, detached: true }) => {
             logs::init("supervisor", logs::Level::Info);

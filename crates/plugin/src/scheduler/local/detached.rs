@@ -27,13 +27,17 @@ pub fn run(dir: &Path) -> u8 {
 }
 
 fn prepare(dir: &Path) -> io::Result<JobId> {
-    nix::unistd::setsid()?;
+    // A unit of the service manager is in a session of its own already.
+    if nix::unistd::getsid(None)? != nix::unistd::getpid() {
+        nix::unistd::setsid()?;
+    }
     let job = Process::own().and_then(Process::job_id).ok_or_else(|| io::Error::other("/proc is not readable"))?;
     let pod = JobDir::at(dir);
     let intent = Intent::load(&pod)?.ok_or_else(|| io::Error::other("there is no create.json"))?;
     let uid = interlink_wire::PodUid::parse(intent.request.pod.uid()).map_err(io::Error::other)?;
     record::store_job(&pod, intent.request.pod.namespace(), &uid, &job)?;
-    writeln!(io::stdout(), "{job}")?;
+    // A plugin that died meanwhile finds the note.
+    let _ = writeln!(io::stdout(), "{job}");
     nix::unistd::dup2_stdout(io::stderr())?;
     nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
     Ok(job)

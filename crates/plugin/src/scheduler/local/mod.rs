@@ -5,13 +5,15 @@
 //! finds it in the job directory.
 
 mod detached;
+mod handed_over;
 mod process;
 
 pub use detached::run as run_detached;
+pub use handed_over::take_over;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -35,13 +37,42 @@ const START: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Local {
     program: PathBuf,
+    /// The service manager's socket that starts supervisors, where we are in a unit of its own.
+    socket: Option<PathBuf>,
 }
 
 impl Local {
     /// Runs jobs by this copy of our own program.
     #[must_use]
     pub fn new(program: PathBuf) -> Self {
-        Self { program }
+        let socket = std::env::var_os(handed_over::SOCKET).filter(|path| !path.is_empty()).map(PathBuf::from);
+        Self { program, socket }
+    }
+
+    /// As a child of this process; gives the line with the job id.
+    async fn start_child(&self, dir: &JobDir, lock: File, out: File) -> std::io::Result<String> {
+        let mut command = Command::new(&self.program);
+        command.args(["supervise", "--detached", "--pod-dir"]).arg(dir.path()).current_dir(dir.path());
+        command.env_clear().envs(command::environment());
+        command.stdin(Stdio::from(lock)).stdout(Stdio::piped()).stderr(Stdio::from(out));
+        let mut child = command.spawn()?;
+        // Ours must not outlive the child's copy of the lock.
+        drop(command);
+        let stdout = child.stdout.take();
+        // The child is reaped whenever it ends; when we end first, init does it.
+        tokio::spawn(async move { child.wait().await });
+        let mut line = String::new();
+        if let Some(stdout) = stdout {
+            let _ = tokio::time::timeout(START, BufReader::new(stdout).read_line(&mut line)).await;
+        }
+        Ok(line)
+    }
+
+    /// As a unit of the service manager; gives the line with the job id.
+    async fn start_unit(socket: &Path, dir: &JobDir, lock: File, out: File) -> std::io::Result<String> {
+        let (socket, dir) = (socket.to_owned(), dir.path().to_owned());
+        let start = move || handed_over::hand_over(&socket, &dir, command::environment(), &lock, &out);
+        tokio::task::spawn_blocking(start).await.map_err(std::io::Error::other)?
     }
 }
 
@@ -65,20 +96,16 @@ impl Scheduler for Local {
         let out = File::options().append(true).create(true).open(dir.join("job.out"));
         let out = out.map_err(|e| unclear("can't write the job's output file", e))?;
         let stdin = lock.for_child().map_err(|e| unclear("can't hand the submit lock on", e))?;
-        let mut command = Command::new(&self.program);
-        command.args(["supervise", "--detached", "--pod-dir"]).arg(dir.path()).current_dir(dir.path());
-        command.env_clear().envs(command::environment());
-        command.stdin(Stdio::from(stdin)).stdout(Stdio::piped()).stderr(Stdio::from(out));
-        let mut child = command.spawn().map_err(|e| unclear("can't start the supervisor", e))?;
-        // Ours must not outlive the child's copy of the lock.
-        drop(command);
-        let stdout = child.stdout.take();
-        // The child is reaped whenever it ends; when we end first, init does it.
-        tokio::spawn(async move { child.wait().await });
-        let mut line = String::new();
-        if let Some(stdout) = stdout {
-            let _ = tokio::time::timeout(START, BufReader::new(stdout).read_line(&mut line)).await;
-        }
+        let line = match &self.socket {
+            None => self.start_child(dir, stdin, out).await.map_err(|e| unclear("can't start the supervisor", e))?,
+            Some(socket) => Self::start_unit(socket, dir, stdin, out).await.map_err(|e| {
+                let what = format!(
+                    "can't have the supervisor started by way of {}: is interlink-local-pod.socket active?",
+                    socket.display()
+                );
+                unclear(&what, e)
+            })?,
+        };
         JobId::parse(line.trim())
             .map_err(|_| SubmitError::Unclear("the supervisor ended before it said its job id".to_owned()))
     }
