@@ -1,6 +1,7 @@
 //! The program against OpenSSH's own server.
 
 mod check;
+mod engine;
 mod forwarding;
 mod identities;
 mod jumps;
@@ -10,3 +11,4 @@ mod refusals;
 mod reverse;
 mod rexec;
 mod rig;
+mod rogue;

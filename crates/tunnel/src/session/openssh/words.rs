@@ -13,6 +13,9 @@ const KEPT: usize = 48;
 /// Characters kept of a line.
 const WIDTH: usize = 400;
 
+/// Beginnings of lines that explain nothing.
+const NOISE: [&str; 4] = ["debug", "@@", "Transferred: ", "Bytes per second: "];
+
 /// What `ssh` says, and goes on, when a new host can't be recorded.
 const UNRECORDED: &str = "Failed to add the host to the list of known hosts";
 
@@ -112,7 +115,7 @@ impl Said {
             None => {
                 let line = line.trim();
                 self.unrecorded |= line.contains(UNRECORDED);
-                if !line.starts_with("debug") && !line.is_empty() && !line.starts_with("@@") {
+                if !line.is_empty() && !NOISE.iter().any(|noise| line.starts_with(noise)) {
                     if self.lines.len() == KEPT {
                         self.lines.remove(0);
                     }
