@@ -32,8 +32,9 @@ const WINDOW: u32 = 4 << 20;
 const READ: usize = 64 << 10;
 /// The largest packet asked for; what OpenSSH uses.
 const PACKET: u32 = 32 << 10;
-/// Messages of one channel that may wait in the library. Ours are taken out at once, see [`crate::forward`].
-const CHANNEL_MESSAGES: usize = 32;
+/// Messages of one channel that may wait in the library. Ours are taken out at once, see [`crate::forward`]; where they
+/// are not, because a client reads nothing, this many packets stay in memory.
+const CHANNEL_MESSAGES: usize = 4;
 /// An idle connection is asked for a sign of life this often …
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// … and given up when this many go unanswered: 40 seconds after the last sign of life.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use interlink_daemon::state::ProgramState;
 use interlink_testkit::dirs::TestDir;
+use interlink_testkit::network::Link;
 use interlink_testkit::process::{Daemon, Launch};
 use interlink_testkit::sshd::{KeyPair, KeyType, Options, Sshd};
 use interlink_testkit::users::User;
@@ -37,7 +38,16 @@ impl Site {
     /// With restrictions in authorized_keys and lines in sshd_config.
     pub(crate) async fn with(restrictions: &str, lines: &[&str]) -> Self {
         let lines = lines.iter().map(ToString::to_string).collect();
-        let sshd = Sshd::start(Options { lines, ..Options::default() }).await;
+        Self::of(restrictions, Options { lines, ..Options::default() }).await
+    }
+
+    /// At the far end of a link.
+    pub(crate) async fn beyond(link: &Link) -> Self {
+        Self::of("", Options { namespace: Some((link.far().clone(), Link::FAR)), ..Options::default() }).await
+    }
+
+    async fn of(restrictions: &str, options: Options) -> Self {
+        let sshd = Sshd::start(options).await;
         let key = sshd.key_pair("tunnel_key", KeyType::Ed25519);
         sshd.authorize(&me(), restrictions, &key);
         Self { sshd, key }
@@ -47,7 +57,7 @@ impl Site {
     pub(crate) fn flags(&self, dir: &TestDir) -> Vec<String> {
         let hosts = dir.write("hosts", self.sshd.known_hosts());
         flags(&[
-            ("addr", &format!("127.0.0.1:{}", self.sshd.port())),
+            ("addr", &format!("{}:{}", self.sshd.address(), self.sshd.port())),
             ("user", &me()),
             ("keyfile", &self.key.private().display().to_string()),
             ("lsock", &dir.join("t.sock").display().to_string()),
@@ -79,6 +89,13 @@ impl Tunnel {
     pub(crate) fn start(flags: impl FnOnce(&TestDir) -> Vec<String>) -> Self {
         let dir = TestDir::new();
         let daemon = launch(&dir, flags(&dir)).start();
+        Self { daemon, dir }
+    }
+
+    /// The same from the near end of a link.
+    pub(crate) fn start_before(link: &Link, flags: impl FnOnce(&TestDir) -> Vec<String>) -> Self {
+        let dir = TestDir::new();
+        let daemon = launch(&dir, flags(&dir)).namespace(link.near().clone()).start();
         Self { daemon, dir }
     }
 
@@ -126,6 +143,11 @@ pub(crate) async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, word: &
         Ok(_) => answer,
         Err(err) => format!("error: {err}"),
     }
+}
+
+/// Whether the long rounds are to be run, where time itself is the subject.
+pub(crate) fn soak() -> bool {
+    std::env::var_os("INTERLINK_SOAK").is_some()
 }
 
 pub(crate) fn launch(dir: &TestDir, flags: Vec<String>) -> Launch {
