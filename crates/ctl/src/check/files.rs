@@ -10,7 +10,7 @@ use interlink_kubelet::config::{self as kubelet, file::File as KubeletFile};
 use super::step::{Fault, Id, Step, Verdict};
 
 /// Where the files are unless somebody says otherwise: beside the installed programs, or the existing programs' place.
-const PLACES: [&str; 2] = ["/opt/interlink/config", "/etc/interlink"];
+pub(super) const PLACES: [&str; 2] = ["/opt/interlink/config", "/etc/interlink"];
 /// The API server's file in a directory of configurations.
 const API: [&str; 2] = ["InterLinkConfig.yaml", "interlink.yaml"];
 /// The virtual kubelet's; sites may keep one file for both.

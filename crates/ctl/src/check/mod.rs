@@ -11,7 +11,7 @@
 //! Every question has a time limit, and a broken hop is named once: what fails because of it is marked as its consequence.
 //!
 //! - [`step`]: one step, and which is the cause of which. [`show`]: text and JSON.
-//! - [`files`], [`agreement`]: the configurations, and their addresses against one another.
+//! - [`files`], [`tunnel`], [`agreement`]: the configurations, and their addresses against one another.
 //! - [`programs`], [`sockets`]: the programs' own word, and the sockets between them.
 //! - [`ping`]: through the chain. [`cluster`]: the Kubernetes side. [`deep`]: a real test pod.
 //! - [`modes`]: whose the files are. [`remote`]: the far end, on its own machine.
@@ -30,6 +30,7 @@ pub mod show;
 pub mod sockets;
 pub mod step;
 pub mod textfile;
+pub mod tunnel;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -235,6 +236,11 @@ async fn walk(options: &Options) -> Result<Walked, Failure> {
     let warnings = kubelet_file.get().map(|c| c.warnings.as_slice()).unwrap_or_default();
     let seen = |c: &interlink_kubelet::config::Config| format!("API server at {}", c.api);
     steps.extend(files::judge(Id::KubeletConfig, "virtual-kubelet", &kubelet_file, seen, warnings));
+    if let Some(file) = tunnel::read(&options.files) {
+        let warnings = file.get().map(|c| c.warnings.as_slice()).unwrap_or_default();
+        let seen = |c: &interlink_tunnel::config::Settings| format!("logs in at {} as {}", c.server, c.user);
+        steps.extend(files::judge(Id::TunnelConfig, "tunnel", &file, seen, warnings));
+    }
     steps.extend(agreement::judge(&addresses));
     let no_file = matches!(kubelet_file, files::Read::Absent(_));
     steps.extend(hops(&words, no_file, listens.as_ref(), dials.as_ref(), plugin_ping.as_ref()));

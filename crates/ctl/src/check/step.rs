@@ -11,6 +11,8 @@ pub enum Id {
     ApiConfig,
     /// The virtual kubelet's file.
     KubeletConfig,
+    /// The tunnel's file, with the keys that it names.
+    TunnelConfig,
     /// The plugin's file.
     PluginConfig,
     /// The programs' addresses against one another.
@@ -72,7 +74,7 @@ impl Id {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::ApiConfig | Self::KubeletConfig | Self::PluginConfig => "configuration",
+            Self::ApiConfig | Self::KubeletConfig | Self::TunnelConfig | Self::PluginConfig => "configuration",
             Self::Agreement => "agreement",
             Self::KubeletProcess | Self::ApiProcess | Self::TunnelProcess | Self::PluginProcess => "process",
             Self::ApiSocket | Self::TunnelSocket | Self::PluginSocket => "socket",
@@ -101,13 +103,13 @@ impl Id {
     fn needs(self) -> &'static [Self] {
         match self {
             Self::ApiConfig | Self::KubeletConfig | Self::PluginConfig | Self::Rights | Self::Cluster => &[],
-            Self::PluginPort | Self::Key | Self::Sshd | Self::Modes => &[],
+            Self::TunnelConfig | Self::PluginPort | Self::Key | Self::Sshd | Self::Modes => &[],
             Self::PluginProcess | Self::SharedRoot => &[Self::PluginConfig],
             Self::PluginSocket => &[Self::PluginConfig, Self::PluginProcess],
             Self::Agreement => &[Self::ApiConfig, Self::KubeletConfig],
             Self::KubeletProcess => &[Self::KubeletConfig],
             Self::ApiProcess => &[Self::ApiConfig, Self::Agreement],
-            Self::TunnelProcess => &[Self::ApiConfig, Self::Agreement],
+            Self::TunnelProcess => &[Self::TunnelConfig, Self::ApiConfig, Self::Agreement],
             Self::ApiSocket => &[Self::ApiConfig, Self::ApiProcess],
             Self::TunnelSocket => &[Self::ApiConfig, Self::TunnelProcess],
             Self::Link => &[Self::TunnelProcess, Self::Key, Self::Sshd],

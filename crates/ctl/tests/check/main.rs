@@ -150,6 +150,36 @@ async fn what_runs_in_place_of_dial_stdio_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_the_tunnel_from_starting_is_named_in_its_own_words() {
+    let chain = Chain::healthy().await;
+    let key = chain.key.private().display().to_string();
+    let env = |more: &str| {
+        let addr = format!("127.0.0.1:{}", chain.sshd.port());
+        chain.dir.write("config/tunnel.env", format!("TUNNEL_ADDR={addr}\nTUNNEL_USER=root\nTUNNEL_KEY={key}\n{more}"));
+    };
+    let host_key = |text: &str| chain.dir.write(".ssh/host_key", text);
+    host_key(&chain.sshd.known_hosts());
+    env("TUNNEL_TO=-rexec \"interlink-plugin dial-stdio\"\n");
+    let report = chain.check();
+    assert_eq!(report.code, Some(0), "{}", report.text);
+    assert!(report.step("configuration", "tunnel")["seen"].as_str().unwrap().contains("as root"), "{}", report.text);
+
+    // The seed's second command, where known_hosts has only keys of another type.
+    chain.tunnel.terminate(GRACE).await;
+    let empty = host_key("");
+    let report = chain.names("configuration", "tunnel", &empty.display().to_string(), "").await;
+    assert!(report.step("configuration", "tunnel")["remedy"].as_str().unwrap().len() > 10, "{}", report.text);
+    assert_eq!(report.step("process", "tunnel")["follows_from"], "configuration");
+    host_key(&chain.sshd.known_hosts());
+    env("");
+    chain.names("configuration", "tunnel", "tunnel.env does not set TUNNEL_TO", "add the line TUNNEL_TO=").await;
+    env("TUNNEL_TO=-rport 4000 -rsock /x\n");
+    chain.names("configuration", "tunnel", "tunnel.env: ", "").await;
+    env("TUNNEL_TO=-rport 4000\nTUNNEL_KEY=/nowhere/key\n");
+    chain.names("configuration", "tunnel", "/nowhere/key", "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_that_others_can_change_or_read_are_warned_about() {
     let chain = Chain::healthy().await;
     let mode = |name: &str, mode| {
