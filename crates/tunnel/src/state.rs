@@ -39,6 +39,7 @@ pub async fn tell(
         handle,
         established: Vec::new(),
         last_error: None,
+        lost: HashMap::new(),
         ways: HashMap::new(),
         services: HashMap::new(),
     };
@@ -81,6 +82,8 @@ struct Teller<'a> {
     handle: &'a HopHandle,
     /// For each session, when its last one came up, and how many there were.
     established: Vec<(Option<Timestamp>, u64)>,
+    /// What was said of each session that is down.
+    lost: HashMap<usize, String>,
     /// Why it was last down.
     last_error: Option<String>,
     /// What was said of each forward's way.
@@ -119,10 +122,23 @@ impl Teller<'_> {
         self.established.resize(links.len(), (None, 0));
         for (index, link) in links.iter().enumerate() {
             let (last, count) = &mut self.established[index];
+            if let Link::Down { fault, .. } = link
+                && links.len() > 1
+                && self.lost.insert(index, fault.cause.clone()).as_ref() != Some(&fault.cause)
+            {
+                tracing::warn!(
+                    remedy = fault.remedy,
+                    "connection {} of {} is down: {}",
+                    index + 1,
+                    links.len(),
+                    fault.cause
+                );
+            }
             if let Some(since) = link.live().map(|live| live.since)
                 && *last != Some(since)
             {
                 (*last, *count) = (Some(since), *count + 1);
+                self.lost.remove(&index);
                 if links.len() > 1 {
                     tracing::info!("connection {} of {} is up", index + 1, links.len());
                 }

@@ -48,13 +48,17 @@ pub fn forget(mut listener: Listener, name: &str) {
     remove(name);
 }
 
-/// Has the service manager keep a socket under another name.
-pub fn rename(listener: &Listener, from: &str, to: &str) {
-    if from != to && std::env::var_os("NOTIFY_SOCKET").is_some() {
-        // It ignores one that it has already, whatever the name.
-        remove(from);
-        tell(sd_notify::notify_with_fds(&[NotifyState::FdStore, NotifyState::FdName(to)], &[listener.as_fd()]));
+/// Has the service manager keep a socket under `name`, if it does not yet. It ignores one that it has, under whatever
+/// name: [`give_up_name`] comes first.
+pub fn store(listener: &Listener, name: &str) {
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        tell(sd_notify::notify_with_fds(&[NotifyState::FdStore, NotifyState::FdName(name)], &[listener.as_fd()]));
     }
+}
+
+/// Has the service manager forget all sockets of this name.
+pub fn give_up_name(name: &str) {
+    remove(name);
 }
 
 /// Gives up the sockets that the service manager has kept under other names than these, so that nobody waits in the

@@ -97,18 +97,26 @@ impl Served {
             let forward = running.route.forward.clone();
             free.extend(running.end().await.map(|listener| (forward, listener)));
         }
+        let mut begun: Vec<(Forward, Option<Listener>)> = Vec::new();
         for (forward, listener) in bound {
             let listener = listener.or_else(|| {
                 let at = free.iter().position(|(old, _)| same_socket(old, forward))?;
                 let (old, listener) = free.swap_remove(at);
-                sockets::rename(&listener, &store_name(&old), &store_name(forward));
+                sockets::give_up_name(&store_name(&old));
                 Some(listener)
             });
             change.begun.push(forward.name.clone());
-            stayed.push(self.begin(forward.clone(), listener));
+            begun.push((forward.clone(), listener));
         }
         for (old, listener) in free {
             sockets::forget(listener, &store_name(&old));
+        }
+        for (forward, listener) in begun {
+            if let Some(listener) = &listener {
+                // Its name may be that of one that has just gone, and has gone with that.
+                sockets::store(listener, &store_name(&forward));
+            }
+            stayed.push(self.begin(forward, listener));
         }
         let place = |running: &Running| wanted.iter().position(|forward| *forward == running.route.forward);
         stayed.sort_by_key(place);

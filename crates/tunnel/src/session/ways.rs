@@ -213,7 +213,12 @@ impl Minder<'_> {
         self.count.load(Ordering::Relaxed) <= 1
     }
 
-    pub(super) fn tell(&self, way: Way) {
+    pub(super) fn tell(&self, mut way: Way) {
+        if let Way::Closed { fault, retry_at: None } = &mut way
+            && !self.alone()
+        {
+            fault.remedy += "; it counts from the next connection to the server on, so restart the tunnel after that";
+        }
         let name = &self.route.forward.name;
         self.ways.send_if_modified(|ways| ways.insert(name.clone(), way.clone()) != Some(way));
     }
