@@ -9,6 +9,7 @@ mod identities;
 mod jumps;
 mod keys;
 mod local_socket;
+mod logs;
 mod metrics;
 mod networks;
 mod outages;
