@@ -45,6 +45,7 @@ e2e: all
 	$(CARGO) test --locked -p interlink-e2e -- --test-threads=1
 
 soak: setup all
+	INTERLINK_SOAK=1 $(CARGO) test --locked -p interlink-tunnel --test real_sshd -- networks:: bulk:: crowds::
 	INTERLINK_SOAK=1 $(CARGO) test --locked -p interlink-e2e -- --test-threads=1
 
 bench: setup all
