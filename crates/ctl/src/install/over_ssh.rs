@@ -113,6 +113,17 @@ impl Far {
         if let Some(person) = &far.person {
             chown(&far.control, Some(person.uid.as_raw()), Some(person.gid.as_raw())).map_err(|e| e.to_string())?;
         }
+        match far.prepare(programs, unprivileged).await {
+            Ok(()) => Ok(far),
+            Err(why) => {
+                far.leave().await;
+                Err(why)
+            }
+        }
+    }
+
+    async fn prepare(&mut self, programs: &Path, unprivileged: bool) -> Result<(), String> {
+        let far = self;
         let said = far.ssh(LOOK).await?;
         let found = look(&said.out).filter(|_| said.ok());
         let found = found.ok_or_else(|| {
@@ -141,8 +152,7 @@ impl Far {
             format!("[{}]:{}", far.target.host, far.target.port)
         };
         far.host_keys = host_keys::lines(&found.keys.iter().map(|key| format!("{name} {key}\n")).collect::<String>());
-        far.copy(programs).await?;
-        Ok(far)
+        far.copy(programs).await
     }
 
     /// Runs `interlinkctl install --role remote` there; its words go to the operator's terminal.

@@ -14,6 +14,10 @@ pub const HEALTH_TIMER: &str = include_str!("../../../../deploy/systemd/interlin
 pub const HEALTH_SCRIPT: &str = include_str!("../../../../deploy/tunneled-health-check.sh");
 /// The plugin's unit.
 pub const PLUGIN_UNIT: &str = include_str!("../../../../deploy/systemd/interlink-remote-plugin.service");
+/// A pod on the login node itself.
+pub const LOCAL_POD_UNIT: &str = include_str!("../../../../deploy/systemd/interlink-local-pod@.service");
+/// Where the plugin hands those over.
+pub const LOCAL_POD_SOCKET: &str = include_str!("../../../../deploy/systemd/interlink-local-pod.socket");
 /// What the tunnel is started with.
 pub const TUNNEL_ENV: &str = include_str!("../../../../deploy/config/tunnel.env");
 /// The API server's configuration.

@@ -50,7 +50,12 @@ pub async fn uninstall(args: UninstallArgs) -> Result<u8, Failure> {
         }
         Role::Remote => nobody_runs_there(&args, &record.wishes, &place).await?,
     }
-    let mut site = Site { shared: other(&place, args.role)?.is_some(), record, ..Site::default() };
+    let mut kept = Vec::new();
+    if args.role == Role::Remote {
+        let jobs = plan::jobs(&record.wishes, &place);
+        kept.extend((!pods::of_jobs(&jobs).is_empty()).then_some(jobs));
+    }
+    let mut site = Site { kept, shared: other(&place, args.role)?.is_some(), record, ..Site::default() };
     // so that the steps are those that were made
     facts.host_keys.get_or_insert_default();
     let wishes = site.record.wishes.clone();

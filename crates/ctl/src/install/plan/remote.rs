@@ -79,7 +79,22 @@ pub(super) fn plan(task: Task<'_>) -> Plan {
         let pass = Pass::In { port: facts.ssh_port, from: Some(from.clone()) };
         plan.push(Box::new(Rule { firewall: firewall.clone(), pass, why: "SSH for the tunnel to the plugin".into() }));
     }
-    plan.extend(task.services(ROLE, vec![unit], vec![service], vec![kept]));
+    let (mut units, mut services) = (vec![unit], vec![service]);
+    if scheduler(wishes, facts.slurm.as_deref()) == Scheduler::Local {
+        let pod = task.unit("interlink-local-pod@.service", templates::LOCAL_POD_UNIT);
+        let socket = task.unit("interlink-local-pod.socket", templates::LOCAL_POD_SOCKET);
+        // first: the plugin hands pods over to it
+        services.insert(
+            0,
+            Service {
+                unit: "interlink-local-pod.socket".into(),
+                files: vec![socket.path.clone()],
+                manager: place.manager(),
+            },
+        );
+        units.extend([pod, socket]);
+    }
+    plan.extend(task.services(ROLE, units, services, vec![kept]));
     plan
 }
 

@@ -10,9 +10,11 @@ pub fn of_account(unit: &str, account: &str, group: &str) -> String {
 /// What a user's own service manager can do without root; the rest of the hardening is the machine's to give.
 const KEPT: [&str; 4] = ["UMask=", "NoNewPrivileges=", "LockPersonality=", "RestrictRealtime="];
 /// What goes: accounts, and what needs privileges. `/home` is where everything is.
-const GONE: [&str; 35] = [
+const GONE: [&str; 37] = [
     "User=",
     "Group=",
+    "SocketUser=",
+    "SocketGroup=",
     // programs keep their state in ~/.local/state by themselves, where an older systemd would not put it
     "StateDirectory=",
     "StateDirectoryMode=",

@@ -60,7 +60,11 @@ impl Step for Account {
     }
 
     async fn undo(&self, site: &mut Site) -> Result<bool, String> {
-        if !site.record.made.contains(&self.title()) || site.shared || user(&self.name)?.is_none() {
+        if !site.record.made.contains(&self.title())
+            || site.shared
+            || !site.kept.is_empty()
+            || user(&self.name)?.is_none()
+        {
             return Ok(false);
         }
         system::must("userdel", [self.name.as_str()], QUICK).await?;

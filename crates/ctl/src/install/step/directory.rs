@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use super::account::Owner;
 use super::{Seen, Site, Step, removed};
+use crate::install::run::say;
 
 /// A directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +64,10 @@ impl Step for Directory {
     }
 
     async fn undo(&self, site: &mut Site) -> Result<bool, String> {
+        if site.kept.iter().any(|kept| kept.starts_with(&self.path)) {
+            say(format!("left      {}: jobs that go on are in it", self.title()));
+            return Ok(false);
+        }
         if site.record.made.contains(&self.title()) {
             return removed(fs::remove_dir_all(&self.path), &self.path);
         }
