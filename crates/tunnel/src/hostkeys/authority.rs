@@ -1,7 +1,7 @@
 //! Host certificates: whether one of the authorities on record vouches for this host, now (PROTOCOL.certkeys of OpenSSH).
 
 use russh::keys::ssh_key::certificate::CertType;
-use russh::keys::{Certificate, HashAlg};
+use russh::keys::{Algorithm, Certificate, HashAlg};
 
 use super::known_hosts::glob;
 use super::verify::Recorded;
@@ -32,6 +32,9 @@ pub fn vouches(
     }
     if certificate.cert_type() != CertType::Host {
         return Err("it is for a user, not for a host".to_owned());
+    }
+    if matches!(certificate.signature().algorithm(), Algorithm::Rsa { hash: None }) {
+        return Err("its authority signed it with SHA-1, which is forgeable".to_owned());
     }
     if certificate.critical_options().iter().next().is_some() {
         return Err("it has critical options, and none is defined for hosts".to_owned());
@@ -107,6 +110,22 @@ mod tests {
             let certificate = Certificate::from_openssh(text.trim()).unwrap();
             let said = vouches(&certificate, name, authorities, revoked, now).err().unwrap_or_default();
             assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{args:?} {name}: {said}");
+        }
+    }
+
+    #[test]
+    fn an_authority_with_an_rsa_key_signs_with_sha2() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        keygen(dir, &["-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", "ca"]);
+        keygen(dir, &["-q", "-t", "ed25519", "-N", "", "-f", "host"]);
+        let ca = recorded(dir, "ca.pub");
+        for (algorithm, expected) in [("rsa-sha2-512", ""), ("rsa-sha2-256", ""), ("ssh-rsa", "SHA-1")] {
+            keygen(dir, &["-q", "-s", "ca", "-t", algorithm, "-I", "id", "-h", "-n", "login", "host.pub"]);
+            let text = std::fs::read_to_string(dir.join("host-cert.pub")).unwrap();
+            let certificate = Certificate::from_openssh(text.trim()).unwrap();
+            let said = vouches(&certificate, "login", &ca, &[], 1_900_000_000).err().unwrap_or_default();
+            assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{algorithm}: {said}");
         }
     }
 }

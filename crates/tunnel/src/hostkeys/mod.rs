@@ -19,7 +19,7 @@ pub mod verify;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use russh::keys::{Certificate, PublicKey};
@@ -27,12 +27,18 @@ use russh::keys::{Certificate, PublicKey};
 use known_hosts::KnownHosts;
 use verify::{Refusal, Trust, Verdict};
 
+/// Records of the whole machine, which are read as `ssh` reads them (GlobalKnownHostsFile), and never written.
+const OF_THE_MACHINE: [&str; 2] = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"];
+
+/// One new host is put on record at a time: of several connections to it, the second knows what the first has seen.
+static RECORDING: Mutex<()> = Mutex::new(());
+
 /// Where the keys come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// `-hostkeyfile`: this file alone.
     File(PathBuf),
-    /// The user's own records. New hosts go to the first that can be written.
+    /// The user's own records, and those of the machine. New hosts go to the first of the user's that can be written.
     Records(Vec<PathBuf>),
 }
 
@@ -86,6 +92,7 @@ pub struct HostKeys {
     source: Source,
     /// The server's name as the user gave it, which certificates are for.
     host: String,
+    port: u16,
     /// Lines that were skipped and similar remarks, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -107,6 +114,10 @@ impl HostKeys {
     /// # Errors
     /// See [`FileError`]. Records that don't exist yet are no error.
     pub fn load(source: &Source, host: &str, port: u16) -> Result<Self, FileError> {
+        Self::load_with(source, &OF_THE_MACHINE.map(PathBuf::from), host, port)
+    }
+
+    fn load_with(source: &Source, machine: &[PathBuf], host: &str, port: u16) -> Result<Self, FileError> {
         let port_option = if port == 22 { String::new() } else { format!(" -p {port}") };
         let unreadable = |path: &Path, err| FileError::Unreadable {
             path: path.to_owned(),
@@ -122,7 +133,12 @@ impl HostKeys {
                 files.push((Arc::from(path.as_path()), known));
             }
             Source::Records(paths) => {
-                for path in paths {
+                // Beside the user's known_hosts ssh reads a known_hosts2.
+                let second = paths
+                    .iter()
+                    .filter(|path| path.ends_with(".ssh/known_hosts"))
+                    .map(|path| path.with_file_name("known_hosts2"));
+                for path in &paths.iter().cloned().chain(second).chain(machine.iter().cloned()).collect::<Vec<_>>() {
                     match read(path) {
                         Ok(known) => files.push((Arc::from(path.as_path()), known)),
                         Err(err) if absent(path, &err) => {}
@@ -157,7 +173,7 @@ impl HostKeys {
                 FileError::NotForHost { path, name: trust.name, total: known.lines.len(), port: port_option, host }
             });
         }
-        Ok(Self { trust, source: source.clone(), host: host.to_owned(), warnings })
+        Ok(Self { trust, source: source.clone(), host: host.to_owned(), port, warnings })
     }
 
     /// What the files say about the server.
@@ -215,6 +231,18 @@ impl HostKeys {
             Source::File(_) => &[],
             Source::Records(places) => places,
         };
+        let _one = RECORDING.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another connection may have seen the host meanwhile.
+        if let Ok(now) = Self::load(&self.source, &self.host, self.port) {
+            match now.judge(offered) {
+                Judgement::New => {}
+                Judgement::Refused(refusal) => return Err(refusal),
+                Judgement::Trusted => {
+                    let same = |r: &&verify::Recorded| r.key.key_data() == offered.key_data();
+                    return Ok(now.trust.usable().find(same).map_or_else(PathBuf::new, |r| r.file.to_path_buf()));
+                }
+            }
+        }
         record::record(places, &self.trust.name, offered).map_err(|tried| Refusal::CannotRecord {
             name: self.trust.name.clone(),
             offered: verify::describe(offered),
@@ -304,6 +332,38 @@ mod tests {
         let keys = load(text.as_bytes(), RSA_OPTIONS).unwrap();
         assert_eq!(keys.warnings.len(), 1, "{:?}", keys.warnings);
         assert!(keys.warnings[0].contains("line 7"), "{:?}", keys.warnings);
+    }
+
+    #[test]
+    fn the_records_of_the_machine_count_as_they_do_for_ssh() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, machine) = (dir.path().join(".ssh/known_hosts"), dir.path().join("ssh_known_hosts"));
+        fs::create_dir(dir.path().join(".ssh")).unwrap();
+        let lines: Vec<&str> = PLAIN.lines().collect();
+        let keys = known_hosts::parse(PLAIN).lines;
+        let name = |line: &str, host: &str| format!("{host} {}\n", line.split_once(' ').unwrap().1);
+        fs::write(&machine, name(lines[0], "login") + "@revoked " + &name(lines[1], "login")).unwrap();
+        fs::write(dir.path().join(".ssh/known_hosts2"), name(lines[1], "second")).unwrap();
+        let load = |host: &str| {
+            HostKeys::load_with(&Source::Records(vec![own.clone()]), std::slice::from_ref(&machine), host, 22).unwrap()
+        };
+        assert!(matches!(load("login").judge(&keys[0].key), Judgement::Trusted));
+        assert!(matches!(load("login").judge(&keys[1].key), Judgement::Refused(Refusal::Revoked { .. })));
+        assert!(matches!(load("login").judge(&keys[2].key), Judgement::Refused(Refusal::Changed { .. })));
+        assert!(matches!(load("second").judge(&keys[1].key), Judgement::Trusted));
+    }
+
+    #[test]
+    fn of_two_connections_to_a_new_host_the_second_knows_what_the_first_has_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = Source::Records(vec![dir.path().join("known_hosts")]);
+        let load = || HostKeys::load(&source, "new.invalid", 2222).unwrap();
+        let (first, second, third) = (load(), load(), load());
+        let keys = known_hosts::parse(PLAIN).lines;
+        let place = first.record(&keys[0].key).unwrap();
+        assert_eq!(second.record(&keys[0].key).unwrap(), place);
+        assert_eq!(fs::read_to_string(&place).unwrap().lines().count(), 1);
+        assert!(matches!(third.record(&keys[1].key), Err(Refusal::Changed { .. })));
     }
 
     #[test]

@@ -48,8 +48,8 @@ pub struct Trust {
     pub name: String,
     /// Keys recorded for the host and its port.
     pub known: Vec<Recorded>,
-    /// Keys recorded for the host without its port: OpenSSH accepts them too, but a different one is
-    /// no sign of a change, for it may be another server's.
+    /// Keys recorded for the host without its port: like OpenSSH, accepted where none is recorded for the port
+    /// itself. A different one is no sign of a change, for it may be another server's.
     pub without_port: Vec<Recorded>,
     /// Keys that must never be accepted.
     pub revoked: Vec<Recorded>,
@@ -104,29 +104,30 @@ impl Trust {
         if let Some(revoked) = self.revoked.iter().find(same) {
             return Verdict::Revoked(revoked.clone());
         }
-        if self.known.iter().chain(&self.without_port).any(|r| same(&r)) {
+        if self.acceptable().iter().any(|r| same(&r)) {
             return Verdict::Trusted;
         }
         if self.known.is_empty() { Verdict::Unknown } else { Verdict::Changed(self.known.clone()) }
     }
 
+    /// The keys that count: what is recorded for the port itself decides alone.
+    fn acceptable(&self) -> &[Recorded] {
+        if self.known.is_empty() { &self.without_port } else { &self.known }
+    }
+
     /// Every key that would be accepted.
     pub fn usable(&self) -> impl Iterator<Item = &Recorded> {
-        self.known
-            .iter()
-            .chain(&self.without_port)
-            .filter(|r| !self.revoked.iter().any(|x| x.key.key_data() == r.key.key_data()))
+        self.acceptable().iter().filter(|r| !self.revoked.iter().any(|x| x.key.key_data() == r.key.key_data()))
     }
 
     /// The algorithms to offer in the key exchange: those of the keys at hand, so that the server
-    /// proves a key we can compare instead of its favourite. All of them while the host is unknown.
+    /// proves a key we can compare instead of its favourite. All of them while the host is unknown, but those of keys
+    /// recorded without the port first.
     #[must_use]
     pub fn algorithms(&self) -> Vec<Algorithm> {
-        let restrict = !self.known.is_empty();
-        SUPPORTED
-            .into_iter()
-            .filter(|a| !restrict || self.usable().any(|r| same_family(&r.key.algorithm(), a)))
-            .collect()
+        let at_hand = |a: &Algorithm| self.usable().any(|r| same_family(&r.key.algorithm(), a));
+        let (first, others): (Vec<_>, Vec<_>) = SUPPORTED.into_iter().partition(at_hand);
+        if self.known.is_empty() { [first, others].concat() } else { first }
     }
 }
 
@@ -267,9 +268,11 @@ mod tests {
             ("login.example.org", 22, &ecdsa, "changed"),
             ("login.example.org", 2222, &ecdsa, "trusted"),
             // OpenSSH: a key recorded without the port is good for every port …
-            ("login.example.org", 2222, &ed25519, "trusted"),
-            // … but says nothing about other keys there.
+            ("login.example.org", 2223, &ed25519, "trusted"),
+            // … but says nothing about other keys there …
             ("login.example.org", 2223, &ecdsa, "unknown"),
+            // … and nothing at all where the port has a key of its own.
+            ("login.example.org", 2222, &ed25519, "changed"),
             ("elsewhere.test", 22, &ed25519, "unknown"),
             // Revoked beats every other line.
             ("a.cluster.example.org", 22, &rsa, "revoked"),
@@ -292,6 +295,9 @@ mod tests {
         assert_eq!(names(trust(&rsa, "host", 22)), ["rsa-sha2-512", "rsa-sha2-256"]);
         assert_eq!(names(trust(PLAIN, "login.example.org", 22)), ["ssh-ed25519"]);
         assert_eq!(names(trust(PLAIN, "elsewhere.test", 22)).len(), 6);
+        // One recorded without the port may be another server's, but is asked for first.
+        let without_port = names(trust(&rsa, "host", 2222));
+        assert_eq!((without_port.len(), without_port[0].as_str()), (6, "rsa-sha2-512"));
     }
 
     fn rsa_blob() -> String {
