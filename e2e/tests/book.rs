@@ -65,7 +65,16 @@ fn the_reference_has_the_flags_as_help_prints_them() {
     for page in &book.pages {
         // the list of messages is put in with the rest, and not compared: wording is free
         let compared = !page.text.contains("<!-- messages -->");
-        let fresh = reference::refresh(&page.text).unwrap_or_else(|why| panic!("{}: {why}", page.name));
+        let mut text = page.text.clone();
+        if let Some((program, _)) = PROGRAMS.iter().find(|(_, name)| write && *name == page.name) {
+            for subcommand in reference::subcommands(program).unwrap() {
+                let mark = format!("<!-- help: {program} {subcommand} -->");
+                if !text.contains(&mark) {
+                    text.push_str(&format!("\n{mark}\n```text\n```\n"));
+                }
+            }
+        }
+        let fresh = reference::refresh(&text).unwrap_or_else(|why| panic!("{}: {why}", page.name));
         if write && fresh != page.text {
             fs::write(book.folder.join(&page.name), fresh).unwrap();
         } else if compared {
@@ -110,6 +119,6 @@ const GUIDE: [&str; 26] = [
 fn every_command_of_the_existing_guide_has_a_row() {
     let book = Book::read().unwrap();
     let rows = &book.page("operations.md").unwrap().first_cells;
-    let missing: Vec<&str> = GUIDE.into_iter().filter(|command| !rows.iter().any(|row| row == command)).collect();
+    let missing: Vec<&str> = GUIDE.into_iter().filter(|command| !rows.iter().any(|(_, row)| row == command)).collect();
     assert!(missing.is_empty(), "no row for {missing:#?}; the rows are {rows:#?}");
 }

@@ -33,8 +33,8 @@ pub struct Page {
     pub links: Vec<Link>,
     /// Its fenced blocks.
     pub fences: Vec<Fence>,
-    /// The code in the first cell of each table row.
-    pub first_cells: Vec<String>,
+    /// The code in the first cell of each table row, behind the title of that column.
+    pub first_cells: Vec<(String, String)>,
     /// The whole text.
     pub text: String,
 }
@@ -54,6 +54,8 @@ impl Page {
         let mut heading: Option<String> = None;
         let mut fence: Option<Fence> = None;
         let mut cell: Option<usize> = None;
+        let mut column = String::new();
+        let mut in_head = false;
         for (event, range) in Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter() {
             let line = 1 + text.get(..range.start).unwrap_or_default().matches('\n').count();
             match event {
@@ -66,17 +68,25 @@ impl Page {
                     fence = Some(Fence { info: info.into_string(), text: String::new(), line });
                 }
                 Event::End(TagEnd::CodeBlock) => page.fences.extend(fence.take()),
+                Event::Start(Tag::TableHead) => {
+                    (in_head, cell) = (true, Some(0));
+                    column.clear();
+                }
+                Event::End(TagEnd::TableHead) => in_head = false,
                 Event::Start(Tag::TableRow) => cell = Some(0),
                 Event::End(TagEnd::TableCell) => cell = cell.map(|number| number + 1),
                 Event::Code(code) => {
                     if let Some(title) = &mut heading {
                         title.push_str(&code);
                     }
-                    if cell == Some(0) {
-                        page.first_cells.push(code.into_string());
+                    if cell == Some(0) && !in_head {
+                        page.first_cells.push((column.clone(), code.into_string()));
                     }
                 }
                 Event::Text(words) => {
+                    if in_head && cell == Some(0) {
+                        column.push_str(&words);
+                    }
                     if let Some(title) = &mut heading {
                         title.push_str(&words);
                     }
@@ -112,6 +122,6 @@ mod tests {
         assert_eq!(page.anchors, ["a-plugin-and-more"]);
         assert_eq!(page.links, [Link { target: "b.md#top".into(), line: 3 }]);
         assert_eq!(page.fences, [Fence { info: "sh login".into(), text: "ls\n".into(), line: 5 }]);
-        assert_eq!(page.first_cells, ["A"]);
+        assert_eq!(page.first_cells, [("key".to_owned(), "A".to_owned())]);
     }
 }

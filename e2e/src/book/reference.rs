@@ -1,7 +1,7 @@
 //! The reference pages, beside what the code says.
 //!
-//! Tables are written by hand and compared: their first cells name each key, variable and annotation, no more and no
-//! less. The output of `--help` and the list of messages are put in by [`refresh`].
+//! Tables are written by hand and compared: where their first column is called key, variable or name, it names each key,
+//! variable and annotation, no more and no less. The output of `--help` and the list of messages are put in by [`refresh`].
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -55,7 +55,9 @@ pub fn wanted(page: &str) -> Result<BTreeSet<String>, String> {
 /// What page and code don't have in common, in words.
 #[must_use]
 pub fn differences(page: &Page, wanted: &BTreeSet<String>) -> Vec<String> {
-    let named: BTreeSet<String> = page.first_cells.iter().cloned().collect();
+    let compared = |column: &str| ["key", "variable", "name"].contains(&column);
+    let named: BTreeSet<String> =
+        page.first_cells.iter().filter(|(column, _)| compared(column)).map(|(_, code)| code.clone()).collect();
     let missing = wanted.difference(&named).map(|name| format!("{} does not name {name}", page.name));
     let surplus =
         named.difference(wanted).map(|name| format!("{} names {name}, which the code does not have", page.name));
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_name_on_one_side_only_is_a_difference() {
-        let page = Page::parse("p.md", "| key | |\n|---|---|\n| `A` | |\n| `B` | |\n");
+        let page = Page::parse("p.md", "| key | |\n|---|---|\n| `A` | |\n| `B` | |\n\n| x | |\n|---|---|\n| `Z` | |\n");
         let wanted = ["B", "C"].map(str::to_owned).into_iter().collect();
         let found = differences(&page, &wanted);
         assert_eq!(found, ["p.md does not name C", "p.md names A, which the code does not have"]);

@@ -109,7 +109,26 @@ fn about(text: &str) -> String {
     let doc = text.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
     let first: Vec<&str> = doc.take_while(|line| !line.is_empty()).collect();
     let first = first.join(" ");
-    first.split_once(". ").map_or(first.as_str(), |(sentence, _)| sentence).trim_end_matches('.').to_owned()
+    let sentence = first.split_once(". ").map_or(first.as_str(), |(sentence, _)| sentence).trim_end_matches('.');
+    without_links(sentence)
+}
+
+/// Links of rustdoc lead nowhere outside of it: `[words](path)` and `[path]` become their words.
+fn without_links(text: &str) -> String {
+    let mut out = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '[' => {}
+            ']' if chars.next_if_eq(&'(').is_some() => {
+                while chars.next_if(|c| *c != ')').is_some() {}
+                chars.next();
+            }
+            ']' => {}
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// Tests are at the end of a file.
@@ -193,6 +212,11 @@ mod tests {
 
     fn source() -> Source {
         Source { path: "x.rs".into(), about: about(TEXT), literals: literals(without_tests(TEXT)) }
+    }
+
+    #[test]
+    fn links_of_rustdoc_become_their_words() {
+        assert_eq!(without_links("a [`b`](super::b) (c) [`d`]."), "a `b` (c) `d`.");
     }
 
     #[test]
