@@ -49,7 +49,7 @@ async fn next_report(machine: &Machine, what: &str, wanted: impl Fn(&str) -> boo
 async fn what_was_stopped_is_reported_as_stopped_and_stays_so_for_two_periods() {
     let cluster = ControlPlane::start(kubernetes::Options::default()).await;
     let programs = programs();
-    let options = Options { cluster: Some(&cluster), ..Options::alone(Form::Rsock) };
+    let options = Options { cluster: Some(&cluster), ..Options::alone(Form::Rexec) };
     let deployed = Deployed::with_programs(options, programs.path()).await;
     let machine = &deployed.machine;
     machine.run(["install", "-d", "-o", "interlink", "-g", "interlink", "-m", "750", "/opt/interlink/logs"]).await;
@@ -69,6 +69,19 @@ async fn what_was_stopped_is_reported_as_stopped_and_stays_so_for_two_periods() 
     let report = next_report(machine, "a report of a healthy chain", |report| !report.contains("ERROR")).await;
     assert!(report.contains("OK - kubernetes node ready") && !report.contains("WARNING"), "{report}");
     machine.shows(HEALTH, "Result", "success", SOON).await;
+
+    // The far end, by root on its machine: with the key, the Match block and the files of deploy/.
+    let check = ["/opt/interlink/bin/interlinkctl", "check", "--remote", "--sshd-config", "/etc/ssh/test/sshd_config"];
+    let far = machine.run(check).await;
+    for part in [
+        "✓ plugin          configuration   /opt/interlink-plugin/config/plugin-config.yaml",
+        "✓ sshd            authorized key  /opt/interlink/.ssh/authorized_keys: the tunnel's key runs",
+        "✓ sshd            effective sshd  by sshd's effective values interlink runs the key's command",
+        "✓ chain           file modes      no program can change itself or its configuration",
+    ] {
+        assert!(far.contains(part), "no {part} in {far}");
+    }
+    assert!(far.ends_with("every hop works\n") && !far.contains("  ! "), "{far}");
 
     // What the services may change, they could be made to run.
     machine.run(["chown", "interlink:", "/opt/interlink/config"]).await;

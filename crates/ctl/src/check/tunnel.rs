@@ -4,9 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use interlink_daemon::Failure;
+use interlink_tunnel::config::Origin;
 use interlink_tunnel::config::Settings;
 use interlink_tunnel::config::flags::Environment;
-use interlink_tunnel::config::Origin;
 use interlink_tunnel::credentials::Credentials;
 
 use super::files::{Named, PLACES, Read};
