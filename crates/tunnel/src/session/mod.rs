@@ -63,6 +63,9 @@ use ways::{Minder, Over, word};
 /// A session that lasted this long was a good one: the next fault starts with quick retries again.
 const SETTLED: Duration = Duration::from_secs(10);
 
+/// How much later each further session begins.
+const STAGGER: Duration = Duration::from_millis(50);
+
 /// How long the session's own word on its end may lag behind that of what it carried.
 const REASON: Duration = Duration::from_millis(200);
 
@@ -101,13 +104,15 @@ pub async fn keep_up(mut session: Session<'_>) {
     let mut backoff = Backoff::default();
     let mut down_since = None;
     loop {
+        let shutdown = session.shutdown;
         let attempt = async {
+            session.its_turn().await;
             session.credentials.refresh().await;
             connect(session.settings, &session.credentials, Some(session.incoming.clone())).await
         };
         let connected = tokio::select! {
             connected = attempt => connected,
-            () = session.shutdown.cancelled() => return,
+            () = shutdown.cancelled() => return,
         };
         let fault = match connected {
             Ok((live, end)) => {
@@ -146,6 +151,21 @@ pub async fn keep_up(mut session: Session<'_>) {
 }
 
 impl Session<'_> {
+    /// The others follow the first: what a person must mend is tried by one of them, because servers ban clients that
+    /// keep failing to log in, and not all come at once (MaxStartups).
+    async fn its_turn(&self) {
+        if self.index == 0 {
+            return;
+        }
+        let worth_trying = |links: &Vec<Link>| {
+            let first = matches!(links.first(), Some(Link::Down { fault, .. }) if fault.pace == Pace::Eager);
+            first || links.iter().any(|link| link.live().is_some())
+        };
+        // The sender is ours.
+        let _ = self.links.watch().wait_for(worth_trying).await;
+        sleep(STAGGER.saturating_mul(u32::try_from(self.index).unwrap_or(u32::MAX))).await;
+    }
+
     /// Opens a way for each forward, and tells how they are, until the session ends.
     async fn serve(
         &mut self,

@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::rexec::far_end;
-use crate::rig::{Habit, SOON, Service, Site, Tunnel, ask, run};
+use crate::rig::{Habit, SOON, Service, Site, Tunnel, ask, me, run};
 
 /// An entry of the list; `far` is a flag of a service.
 fn entry(dir: &Path, name: &str, far: &str) -> String {
@@ -331,4 +331,20 @@ async fn a_reverse_forward_lives_on_one_session_and_moves_to_another_when_that_e
     }
     tunnel.daemon.signal(Signal::SIGTERM);
     assert_eq!(tunnel.daemon.exited(Duration::from_secs(20)).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn several_sessions_fail_to_log_in_once_and_all_come_when_that_is_mended() {
+    let (site, service) = (Site::with("", &["LogLevel VERBOSE"]).await, Service::tcp(Habit::Echo).await);
+    let keys = std::fs::read_to_string(site.sshd.authorized_keys(&me())).unwrap();
+    site.sshd.set_authorized_keys(&me(), "");
+    let tunnel = start(&site, "connections: 4\n", |here| vec![entry(here, "one", &service.flag)]);
+    tunnel.down().await;
+    let failed = || site.sshd.log().matches("Failed publickey for").count();
+    wait::until("a failed login", SOON, async || if failed() > 0 { Ok(()) } else { Err(site.sshd.log()) }).await;
+    assert_eq!(failed(), 1, "{}", site.sshd.log());
+    site.sshd.set_authorized_keys(&me(), &keys);
+    tunnel.daemon.signal(Signal::SIGHUP);
+    tunnel.becomes("four sessions", |s| sessions_up(s) == Some(4)).await;
+    assert_eq!(ask_at(&tunnel, "one", "hello").await, "hello");
 }
