@@ -11,11 +11,11 @@
 //! | module | what |
 //! |---|---|
 //! | [`config`] | the command line, checked |
-//! | [`identity`] | the private key that logs in |
+//! | [`identity`] | the key that logs in: a file's, or an agent's |
 //! | [`hostkeys`] | which servers are trusted |
 //! | [`credentials`] | both of these, read again while running |
 //! | [`backoff`] | when to try again |
-//! | [`session`] | the SSH session: brought up, watched, brought up again |
+//! | [`session`] | the SSH session: brought up, watched, brought up again; by this program or by the system's `ssh` |
 //! | [`forward`] | local connections carried over channels of the session |
 //! | [`check`] | everything tried once, in words |
 //! | [`metrics`] | numbers for Prometheus |

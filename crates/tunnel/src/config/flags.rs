@@ -552,6 +552,51 @@ mod tests {
     }
 
     #[test]
+    fn jump_hosts_are_written_as_for_ssh() {
+        let s = settings(&[("-proxyjump", Some("gate, alice@last:2222,ssh://bob@[2001:db8::1]:23"))]).unwrap();
+        let hops: Vec<String> = s.hops().map(|hop| format!("{}@{}", hop.user, hop.server)).collect();
+        let expected =
+            ["interlink@gate:22", "alice@last:2222", "bob@[2001:db8::1]:23", "interlink@login.hpc.example.org:22"];
+        assert_eq!(hops, expected);
+        assert!(settings(&[("-proxyjump", Some("none"))]).unwrap().jumps.is_empty());
+        for (text, expected) in
+            [("@gate", "names no user"), ("gate:ssh", "-proxyjump"), ("gate,,last", "names no host")]
+        {
+            let err = settings(&[("-proxyjump", Some(text))]).unwrap_err();
+            assert!(err.contains(expected), "{text}: {err}");
+        }
+    }
+
+    #[test]
+    fn the_systems_ssh_needs_neither_user_nor_key() {
+        let bare = [("-user", None), ("-keyfile", None), ("-engine", Some("openssh"))];
+        let s = settings(&[&bare[..], &[("-addr", Some("cluster"))]].concat()).unwrap();
+        let system = s.engine.system().unwrap();
+        assert_eq!((system.user, system.port, &system.config, &s.identity.key_file), (false, false, &None, &None));
+        let s = settings(&[("-engine", Some("openssh")), ("-F", Some("/site.conf"))]).unwrap();
+        let system = s.engine.system().unwrap();
+        assert_eq!((system.user, system.port, &system.config), (true, true, &Some("/site.conf".into())));
+        for (changes, expected) in [
+            (vec![("-engine", Some("putty"))], "builtin or openssh"),
+            (vec![("-F", Some("/site.conf"))], "-engine openssh"),
+            (vec![("-engine", Some("openssh")), ("-passphrasefile", Some("/words"))], "exclude each other"),
+        ] {
+            let err = settings(&changes).unwrap_err();
+            assert!(err.contains(expected), "{err}");
+        }
+    }
+
+    #[test]
+    fn an_agent_is_found_as_ssh_finds_it() {
+        let s = settings(&[]).unwrap();
+        assert_eq!(s.identity.agent, None);
+        let s = settings(&[("-keyfile", None), ("-identityagent", Some("/run/agent.sock"))]).unwrap();
+        assert_eq!((s.identity.key_file, s.identity.agent), (None, Some("/run/agent.sock".into())));
+        let err = settings(&[("-identityagent", Some("SSH_AUTH_SOCK"))]).unwrap_err();
+        assert!(err.contains("which is not set"), "{err}");
+    }
+
+    #[test]
     fn addresses_are_read_as_people_write_them() {
         for (text, host, port) in [
             ("login", "login", 22),

@@ -119,3 +119,64 @@ pub(super) fn arguments(
 fn escaped(path: &str) -> String {
     path.replace('\\', "\\\\").replace(':', "\\:")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::flags::{Environment, Flags};
+
+    fn settings(more: &[&str]) -> Settings {
+        let addr = if more.iter().any(|flag| flag.starts_with("-addr")) { None } else { Some("-addr=cluster") };
+        let base = ["ssh-tunnel", "-engine=openssh", "-lsock=/run/t.sock"].into_iter().chain(addr);
+        let args = base.chain(more.iter().copied()).map(Into::into);
+        let env = Environment { home: Some("/home/me".into()), ..Environment::default() };
+        interlink_daemon::flags::try_parse::<Flags>(args).unwrap().settings(&env, Vec::new()).unwrap()
+    }
+
+    fn called(more: &[&str]) -> String {
+        let settings = settings(more);
+        let system = settings.engine.system().unwrap();
+        let args = arguments(&settings, system, Path::new("/c"), &settings.forwards[0], Path::new("/r/1.sock"));
+        args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn what_was_not_given_is_left_to_ssh_config() {
+        let bare = called(&["-rport=4000"]);
+        assert!(bare.ends_with("-N -L /r/1.sock:localhost:4000 -- cluster"), "{bare}");
+        let all = called(&["-rsock=/a:b.sock", "-addr=h:2222", "-user=me", "-proxyjump=gate,x@last:23"]);
+        assert!(all.ends_with("-l me -p 2222 -J gate,x@last:23 -L /r/1.sock:/a\\:b.sock -- h"), "{all}");
+        let reverse = called(&["-rport=4000", "-reverse"]);
+        assert!(reverse.ends_with("-R localhost:4000:/r/1.sock -- cluster"), "{reverse}");
+        let command = called(&["-rexec=plugin dial-stdio"]);
+        assert!(command.ends_with("LogLevel=VERBOSE -- cluster plugin dial-stdio"), "{command}");
+        assert!(!command.contains("-N"), "{command}");
+    }
+
+    #[test]
+    fn our_rules_stand_first_and_the_users_own_follow() {
+        let text = |more: &[&str]| {
+            let settings = settings(&[&["-rport=1"], more].concat());
+            config(&settings, settings.engine.system().unwrap(), Some(Path::new("/home/me"))).unwrap()
+        };
+        let bare = text(&[]);
+        let at = |line: &str| bare.lines().position(|l| l == line).unwrap_or_else(|| panic!("{line}: {bare}"));
+        assert!(at("BatchMode yes") < at("Include \"/home/me/.ssh/config\""));
+        assert!(at("Include \"/home/me/.ssh/config\"") < at("Include \"/etc/ssh/ssh_config\""));
+        // Only where theirs has no rule.
+        assert!(at("Include \"/etc/ssh/ssh_config\"") < at("StrictHostKeyChecking accept-new"));
+        assert!(!bare.contains("Identity"), "{bare}");
+        let all = text(&["-hostkeyfile=/k h", "-keyfile=/50%.key", "-F=/site.conf"]);
+        for line in [
+            "UserKnownHostsFile \"/k h\"",
+            "StrictHostKeyChecking yes",
+            "IdentityFile \"/50%%.key\"",
+            "IdentitiesOnly yes",
+            "Include \"/site.conf\"",
+        ] {
+            assert!(all.lines().any(|l| l == line), "{line}: {all}");
+        }
+        assert!(!all.contains("accept-new") && !all.contains("/etc/ssh/ssh_config"), "{all}");
+        assert!(quoted(Path::new("/a\"b"), true).is_err());
+    }
+}
