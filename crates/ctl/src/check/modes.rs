@@ -115,8 +115,10 @@ pub fn judge(processes: &[Process]) -> Vec<Step> {
     for process in processes {
         for file in &process.files {
             let Some(own) = held(&file.path) else { continue };
-            let parent = file.path.parent().and_then(held);
-            let Some((cause, remedy)) = amiss(process, file, own, parent) else { continue };
+            // Who may rename a directory on the way replaces what is in it.
+            let above: Vec<_> =
+                file.path.ancestors().skip(1).filter_map(|dir| Some((dir.display().to_string(), held(dir)?))).collect();
+            let Some((cause, remedy)) = amiss(process, file, own, &above) else { continue };
             let step = Step::warned(Id::Modes, process.hop, cause, remedy);
             if !steps.iter().any(|other| other.verdict == step.verdict) {
                 steps.push(step);
@@ -136,7 +138,7 @@ pub fn judge(processes: &[Process]) -> Vec<Step> {
     steps
 }
 
-fn amiss(process: &Process, file: &File, own: Held, parent: Option<Held>) -> Option<(String, String)> {
+fn amiss(process: &Process, file: &File, own: Held, above: &[(String, Held)]) -> Option<(String, String)> {
     let path = file.path.display();
     if file.kind == Kind::Secret {
         // Root's, and lent to the service by its group.
@@ -149,16 +151,16 @@ fn amiss(process: &Process, file: &File, own: Held, parent: Option<Held>) -> Opt
             )
         });
     }
-    // In a directory with the sticky bit only owners replace files.
-    let places = [(path.to_string(), Some(own)), (dir_of(&file.path), parent.filter(|held| held.mode & 0o1000 == 0))];
-    for (place, held) in places.into_iter().filter_map(|(place, held)| Some((place, held?))) {
-        if held.mode & 0o002 != 0 {
+    for (place, held) in std::iter::once((path.to_string(), own)).chain(above.iter().cloned()) {
+        // In a directory with the sticky bit only owners replace files.
+        let sticky = held.mode & 0o1000 != 0;
+        if held.mode & 0o002 != 0 && !sticky {
             return Some((
                 format!("every user of this machine can change {place} (mode {:04o})", held.mode),
                 format!("run chmod o-w {place}"),
             ));
         }
-        let by_group = held.gid == process.gid && held.mode & 0o020 != 0;
+        let by_group = held.gid == process.gid && held.mode & 0o020 != 0 && !sticky;
         if process.of_system && process.uid != 0 && (held.uid == process.uid || by_group) {
             return Some((
                 format!(
@@ -170,10 +172,6 @@ fn amiss(process: &Process, file: &File, own: Held, parent: Option<Held>) -> Opt
         }
     }
     None
-}
-
-fn dir_of(path: &Path) -> String {
-    path.parent().unwrap_or(path).display().to_string()
 }
 
 #[cfg(test)]
@@ -212,17 +210,19 @@ mod tests {
             (false, Kind::Fixed, ours(0o757), ours(0o755), Some("every user of this machine can change /o/bin/x")),
             (true, Kind::Fixed, root(0o755), root(0o757), Some("every user of this machine can change /o/bin ")),
             (true, Kind::Fixed, root(0o755), root(0o1777), None),
+            (true, Kind::Fixed, root(0o755), ours(0o1755), Some("the service can rewrite /o/bin,")),
             (true, Kind::Secret, ours(0o600), ours(0o700), None),
             (false, Kind::Secret, ours(0o640), ours(0o700), Some("/o/bin/x is a secret")),
             (true, Kind::Secret, root(0o640), root(0o750), None),
             (true, Kind::Secret, root(0o644), root(0o750), Some("/o/bin/x is a secret")),
         ];
-        for (of_system, kind, own, parent, expected) in cases {
+        for (of_system, kind, own, dir, expected) in cases {
             let uid = if of_system { service } else { user };
             let process = Process { hop: "api", uid, gid: 998, of_system, files: Vec::new() };
             let file = File { path: "/o/bin/x".into(), kind };
-            let found = amiss(&process, &file, own, Some(parent)).map(|(cause, _)| cause);
-            assert_eq!(found.is_some(), expected.is_some(), "{own:?} {parent:?}: {found:?}");
+            let above = [("/o/bin".to_owned(), dir), ("/o".to_owned(), root(0o755)), ("/tmp".to_owned(), root(0o1777))];
+            let found = amiss(&process, &file, own, &above).map(|(cause, _)| cause);
+            assert_eq!(found.is_some(), expected.is_some(), "{own:?} {dir:?}: {found:?}");
             assert!(found.is_none_or(|cause| cause.contains(expected.unwrap())));
         }
     }
