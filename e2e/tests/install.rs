@@ -48,7 +48,9 @@ async fn machine(options: systemd::Options, port: u16) -> Machine {
     options.binds.push((bin, PathBuf::from(PROGRAMS)));
     let machine = Machine::start(options).await;
     machine.run(["ssh-keygen", "-A"]).await;
-    let config = format!("Include /etc/ssh/sshd_config.d/*.conf\nPort {port}\nListenAddress 127.0.0.1\nUsePAM no\n");
+    let config = format!(
+        "Include /etc/ssh/sshd_config.d/*.conf\nPort {port}\nListenAddress 127.0.0.1\nUsePAM no\nSubsystem sftp /usr/lib/openssh/sftp-server\n"
+    );
     machine.write("/etc/ssh/sshd_config", config, 0o644);
     machine.systemctl(["start", "ssh"]).await;
     machine
@@ -114,7 +116,26 @@ async fn both_ends_are_installed_once_and_go_without_a_trace() {
     let key = public_key(machine).await;
     let mut with_key = remote.to_vec();
     with_key.extend(["--public-key", &key]);
-    ctl(machine, &with_key).await.has(0, &["sshd: Match User interlink", "the tunnel's key in", "done: ", "SHA256:"]);
+    // what fails half way says how far it came, leaves sshd as it was, and a second run goes on there
+    let fragment = "/etc/ssh/sshd_config.d/00-site.conf";
+    machine.write(fragment, "Nonsense yes\n", 0o644);
+    let said = ctl(machine, &with_key).await;
+    said.has(
+        1,
+        &[
+            "made      the tunnel's key in",
+            "sshd refuses",
+            "Nonsense",
+            "steps are done; run this again and it goes on there",
+        ],
+    );
+    assert!(!machine.path("/etc/ssh/sshd_config.d/interlink.conf").exists());
+    machine.write(fragment, "Match User *\n    ForceCommand /bin/true\n", 0o644);
+    let said = ctl(machine, &with_key).await;
+    said.has(1, &["ForceCommand /bin/true wins over the key's own command", "Match User *,!interlink"]);
+    machine.run(["rm", fragment]).await;
+    let said = ctl(machine, &with_key).await.has(0, &["sshd: Match User interlink", "done: ", "SHA256:"]);
+    assert!(!said.text.contains("the tunnel's key in"), "that was done before: {}", said.text);
     answers(machine).await;
     cluster.kubectl().ok(["wait", "--for=condition=Ready", "node/interlink-node", "--timeout=60s"]).await;
 
@@ -271,4 +292,90 @@ async fn a_slurm_site_is_refused_what_its_nodes_do_not_know_and_runs_pods_throug
     ctl(machine, &["uninstall", "--role", "remote"]).await.has(0, &["done: "]);
     assert!(hpcuser().home.is_dir() && machine.output(["id", &account]).await.status.success());
     assert_eq!(changes(&before, &everything(machine).await), [""; 0]);
+}
+
+/// Lets the operator, who is root here, log in as those.
+async fn operator(machine: &Machine, accounts: &[&str]) {
+    machine.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/etc/ssh/operator"]).await;
+    let key = machine.run(["cat", "/etc/ssh/operator.pub"]).await;
+    let config = "IdentityFile /etc/ssh/operator\nIdentitiesOnly yes\nStrictHostKeyChecking accept-new\n";
+    machine.write("/root/.ssh/config", config, 0o600);
+    for account in accounts {
+        let home = machine.run(["getent", "passwd", account]).await;
+        let home = home.split(':').nth(5).unwrap().to_owned();
+        machine.write(format!("{home}/.ssh/authorized_keys"), &key, 0o600);
+        machine.run(["chown", "-R", &format!("{account}:"), &format!("{home}/.ssh")]).await;
+        machine.run(["chmod", "700", &format!("{home}/.ssh")]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_end_is_installed_from_here_with_root_there_or_without() {
+    let cluster = ControlPlane::start(kubernetes::Options::default()).await;
+    let port = ports::free_port();
+    let kubeconfig = cluster.kubeconfig().parent().unwrap().to_owned();
+    let binds = vec![(kubeconfig.clone(), kubeconfig)];
+    let machine = machine(systemd::Options { binds, ..systemd::Options::default() }, port).await;
+    let machine = &machine;
+    machine.run(["useradd", "-m", "-p", "*", "-s", "/bin/bash", "me"]).await;
+    operator(machine, &["root", "me"]).await;
+    let (admin, kubelet_port) = (cluster.kubeconfig().display().to_string(), ports::free_port().to_string());
+    let common =
+        ["install", "--role", "local", "--kubeconfig", &admin, "--kubelet-port", &kubelet_port, "--scheduler", "local"];
+    let both = |target: &str, more: &[&str]| {
+        let remote = ["--remote", target];
+        let words = common.iter().chain(&remote).chain(more).map(|word| (*word).to_owned());
+        words.collect::<Vec<String>>()
+    };
+    let run = async |args: Vec<String>| ctl(machine, &args.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let root = format!("root@127.0.0.1:{port}");
+
+    let before = everything(machine).await;
+    run(both(&root, &["--dry-run"])).await.has(0, &["at 127.0.0.1:", "here:", "a dry run: "]);
+    assert_eq!(changes(&before, &everything(machine).await), [""; 0]);
+    run(both(&root, &[])).await.has(0, &["the tunnel's key in", "done: both ends are installed"]);
+    answers(machine).await;
+    let said = run(both(&root, &[])).await.has(0, &[]);
+    assert_eq!(said.text.matches("nothing to do: all ").count(), 3, "asked, here, there: {}", said.text);
+    assert_eq!(machine.run(["sh", "-c", "ls -d /tmp/interlink-* 2>/dev/null | wc -l"]).await.trim(), "0");
+    ctl(machine, &["uninstall", "--role", "remote"]).await.has(0, &["done: "]);
+
+    // a user of the login node, with a service manager of her own
+    machine.systemctl(["start", "dbus", "systemd-logind"]).await;
+    machine.run(["loginctl", "enable-linger", "me"]).await;
+    let uid = machine.run(["id", "-u", "me"]).await.trim().to_owned();
+    machine.shows(&format!("user@{uid}.service"), "ActiveState", "active", SOON).await;
+    let mine = format!("me@127.0.0.1:{port}");
+    run(both(&mine, &["--remote-unprivileged"]))
+        .await
+        .has(0, &["service interlink-remote-plugin.service", "done: both ends"]);
+    answers(machine).await;
+    let plugin = machine.run(["ps", "-o", "user=", "-C", "plugin"]).await;
+    assert_eq!(plugin.trim(), "me");
+    let as_me = async |args: &[&str]| {
+        let words = ["runuser", "-u", "me", "--", CTL].into_iter().chain(args.iter().copied());
+        let output = machine.output(words).await;
+        let text = [output.stdout, output.stderr].concat();
+        Said { code: output.status.code(), text: String::from_utf8_lossy(&text).into_owned() }
+    };
+    as_me(&["install", "--role", "remote", "--user"]).await.has(0, &["nothing to do: all "]);
+    as_me(&["uninstall", "--role", "remote", "--user"]).await.has(0, &["done: the remote end is gone"]);
+
+    // and without one
+    machine.run(["loginctl", "disable-linger", "me"]).await;
+    machine.shows(&format!("user@{uid}.service"), "ActiveState", "inactive", SOON).await;
+    let said = run(both(&mine, &["--remote-unprivileged"])).await;
+    said.has(0, &["background process of /home/me/.local/share/interlink-plugin", "@reboot", "done: both ends"]);
+    answers(machine).await;
+    let before = machine.run(["pidof", "plugin"]).await;
+    machine.run(["kill", "-9", before.trim()]).await;
+    answers(machine).await;
+    as_me(&["install", "--role", "remote", "--user"]).await.has(0, &["nothing to do: all "]);
+    as_me(&["uninstall", "--role", "remote", "--user"]).await.has(0, &["removed   background process", "done: "]);
+    assert!(!machine.output(["pidof", "plugin"]).await.status.success());
+    assert!(!machine.output(["pgrep", "-u", "me"]).await.status.success());
+    let keys = std::fs::read_to_string(machine.path("/home/me/.ssh/authorized_keys")).unwrap();
+    assert!(!keys.contains("interlink-tunnel") && keys.lines().count() == 1, "{keys}");
+    let left = machine.run(["find", "/home/me", "-path", "*interlink*"]).await;
+    assert_eq!(left, "");
 }

@@ -30,7 +30,7 @@ pub enum Nodes {
 }
 
 /// Runs on the compute node; its arguments are the account and a file to look for.
-const QUESTION: &str = "uname -n; id -u \"$1\" 2>/dev/null || echo none; cat \"$2\" 2>/dev/null; true";
+const QUESTION: &str = "echo \"$(uname -n) $(cat /etc/machine-id 2>/dev/null)\"; id -u \"$1\" 2>/dev/null || echo none; cat \"$2\" 2>/dev/null; true";
 
 /// Asks one compute node.
 pub async fn ask(account: &str, jobs: Option<&Path>, slurm_conf: Option<&Path>) -> Nodes {
@@ -49,7 +49,10 @@ pub async fn ask(account: &str, jobs: Option<&Path>, slurm_conf: Option<&Path>) 
         Ok(said) => return Nodes::Silent(said.why()),
         Err(why) => return Nodes::Silent(why),
     };
-    let own = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // nodes of one image have one id, and nodes of one name there may be too
+    let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let own = format!("{name} {}", id.trim());
     read(&said.out, probe.as_ref().map(|probe| probe.1.as_str()), &own)
 }
 
@@ -63,7 +66,8 @@ fn read(answer: &str, probe: Option<&str>, own: &str) -> Nodes {
         return Nodes::NotAsked;
     }
     let sees_jobs = probe.map(|probe| lines.next() == Some(probe));
-    Nodes::Says { node: node.to_owned(), account: number.parse().ok(), sees_jobs }
+    let name = node.split(' ').next().unwrap_or(node);
+    Nodes::Says { node: name.to_owned(), account: number.parse().ok(), sees_jobs }
 }
 
 /// A file for a moment, in the nearest directory that is there already, and what is in it.
@@ -95,10 +99,10 @@ mod tests {
     #[test]
     fn the_answer_says_node_number_and_whether_the_file_is_seen() {
         let says = |node: &str, account, sees_jobs| Nodes::Says { node: node.into(), account, sees_jobs };
-        assert_eq!(read("n1\n1001\nword\n", Some("word"), "login"), says("n1", Some(1001), Some(true)));
+        assert_eq!(read("n1 abc\n1001\nword\n", Some("word"), "login abc"), says("n1", Some(1001), Some(true)));
         assert_eq!(read("n1\nnone\n", Some("word"), "login"), says("n1", None, Some(false)));
         assert_eq!(read("n1\n0\n", None, "login"), says("n1", Some(0), None));
-        assert_eq!(read("login\nnone\n", None, "login"), Nodes::NotAsked);
+        assert_eq!(read("login abc\nnone\n", None, "login abc"), Nodes::NotAsked);
         assert!(matches!(read("", None, "login"), Nodes::Silent(_)));
     }
 

@@ -92,6 +92,7 @@ fn adopt(file: Option<&Path>, title: &str, site: &mut Site, other: &Record) {
         site.record.made.insert(title.to_owned());
     }
     if let Some(file) = file
+        && !site.record.made.contains(title)
         && !site.record.files.contains_key(file)
         && let Ok(bytes) = std::fs::read(file)
     {

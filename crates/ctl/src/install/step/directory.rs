@@ -68,6 +68,13 @@ impl Step for Directory {
             say(format!("left      {}: jobs that go on are in it", self.title()));
             return Ok(false);
         }
+        if site.record.made.contains(&self.title()) && !self.strict {
+            // others put things there as well
+            return match fs::remove_dir(&self.path) {
+                Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(false),
+                result => removed(result, &self.path),
+            };
+        }
         if site.record.made.contains(&self.title()) {
             return removed(fs::remove_dir_all(&self.path), &self.path);
         }

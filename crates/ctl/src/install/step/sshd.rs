@@ -151,6 +151,12 @@ impl Match {
     }
 }
 
+/// What it has, where it is there.
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(path).map_or(0o600, |metadata| metadata.permissions().mode() & 0o7777)
+}
+
 async fn test(args: &[&str]) -> Result<system::Said, String> {
     // made by its unit; without it sshd refuses to judge
     let _ = fs::create_dir_all("/run/sshd");
@@ -207,12 +213,15 @@ impl Step for Match {
         let there = self.there()?;
         let wanted = self.wanted(there.as_deref());
         let path = self.place.path();
-        atomic::write(path, wanted.as_bytes(), 0o600, Some((0, 0)))?;
+        // sshd may be told to read a directory that nobody has made yet
+        let _ = path.parent().map(fs::create_dir_all);
+        let mode = mode(path);
+        atomic::write(path, wanted.as_bytes(), mode, Some((0, 0)))?;
         let said = test(&["-t"]).await?;
         if !said.ok() {
             // back to what worked
             match &there {
-                Some(there) => atomic::write(path, there.as_bytes(), 0o600, Some((0, 0)))?,
+                Some(there) => atomic::write(path, there.as_bytes(), mode, Some((0, 0)))?,
                 None => drop(removed(fs::remove_file(path), path)?),
             }
             return Err(format!("sshd refuses its configuration: {}; mend that and run this again", said.why()));
@@ -236,7 +245,7 @@ impl Step for Match {
                 let there = self.there()?.unwrap_or_default();
                 let rest = without(&there);
                 if rest != there {
-                    atomic::write(path, rest.as_bytes(), 0o600, Some((0, 0)))?;
+                    atomic::write(path, rest.as_bytes(), mode(path), Some((0, 0)))?;
                 }
                 rest != there
             }
