@@ -65,8 +65,15 @@ enum Internal {
     Warden,
     Namespaces,
     /// The programs of a user without a service manager
-    Keep { dir: PathBuf },
-    Sshd { port: u16, host_key: PathBuf, allowed: PathBuf, socket: PathBuf },
+    Keep {
+        dir: PathBuf,
+    },
+    Sshd {
+        port: u16,
+        host_key: PathBuf,
+        allowed: PathBuf,
+        socket: PathBuf,
+    },
 }
 
 /// Runs one pod through the interLink API, without Kubernetes
