@@ -1,5 +1,7 @@
 //! Runs the shell blocks of a page, command by command, and compares what they say with what the page says.
 
+use std::time::Instant;
+
 use super::{Block, Page, Step};
 
 /// What a command did.
@@ -40,8 +42,9 @@ pub async fn run(page: &Page, machines: &impl Machines) -> Result<Tally, String>
             continue;
         }
         for step in &block.steps {
-            eprintln!("{at}: {}$ {}", block.machine, step.command);
+            let begun = Instant::now();
             let said = machines.run(&block.machine, &step.command, step.stopped_after).await;
+            eprintln!("{at}: {}$ {} ({:.1?})", block.machine, step.command, begun.elapsed());
             judge(step, &said).map_err(|why| {
                 format!("{at}: {}$ {}\n{why}; it printed:\n{}", block.machine, step.command, said.text)
             })?;
