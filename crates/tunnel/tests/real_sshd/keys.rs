@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use futures_util::StreamExt as _;
 use interlink_testkit::dirs::TestDir;
 use interlink_testkit::process::{Daemon, Launch};
 use interlink_testkit::sshd::{KeyPair, KeyType};
@@ -14,6 +15,9 @@ use crate::rig::{Habit, SOON, Service, Site, Tunnel, flags, launch, me, run};
 
 /// The passphrase of every key that has one.
 const WORDS: &str = "two words";
+
+/// Logins at once: most of each is waiting.
+const AT_ONCE: usize = 4;
 
 fn tool(program: &str, args: &[&str]) {
     let output = Command::new(program).args(args).output().expect("the tool is there");
@@ -113,7 +117,7 @@ async fn every_type_and_format_that_ssh_keygen_and_openssl_write_logs_in() {
     site.sshd.set_authorized_keys(&me(), &lines);
     let words = keys.dir.write("words", format!("{WORDS}\n"));
     fs::set_permissions(&words, fs::Permissions::from_mode(0o600)).unwrap();
-    for (path, _) in &keys.all {
+    let logs_in = async |path: &Path| {
         let dir = TestDir::new();
         let mut all = site.flags(&dir);
         all.retain(|f| !f.starts_with("-keyfile"));
@@ -125,7 +129,9 @@ async fn every_type_and_format_that_ssh_keygen_and_openssl_write_logs_in() {
         let (code, said) = run(&dir, [all, vec![service.flag.clone(), "-check".into()]].concat()).await;
         assert_eq!(code, Some(0), "{}: {said}", path.display());
         assert!(!said.contains(WORDS), "{said}");
-    }
+    };
+    let paths = keys.all.iter().map(|(path, _)| path.as_path());
+    futures_util::stream::iter(paths).for_each_concurrent(AT_ONCE, logs_in).await;
 }
 
 /// An ssh-agent with these keys.

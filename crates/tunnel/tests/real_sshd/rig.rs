@@ -154,6 +154,7 @@ pub(crate) fn launch(dir: &TestDir, flags: Vec<String>) -> Launch {
     Launch::new(env!("CARGO_BIN_EXE_ssh-tunnel"), dir.join("tunnel.log"))
         .clean_env()
         .env("HOME", dir.path())
+        .env("XDG_RUNTIME_DIR", dir.path())
         .args(flags)
         .patience(Duration::from_secs(10))
 }
