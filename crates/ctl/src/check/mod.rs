@@ -225,7 +225,13 @@ async fn walk(options: &Options) -> Result<Walked, Failure> {
         let (kubeconfig, name) = (options.kubeconfig.as_deref()?, node.as_deref()?);
         Some(cluster::ask(kubeconfig, name, options.limit).await)
     };
-    let ((plugin_ping, api_ping), cluster) = tokio::join!(pings, cluster);
+    // A tunnel in reverse listens elsewhere, and leads here.
+    let forward = addresses.tunnel_listens.is_some();
+    let exposed = async {
+        let (server, leads_to) = (before.tunnel.detail("server")?, before.tunnel.detail("forwardsTo")?);
+        if forward { remote::port::past_the_tunnel(server, leads_to, options.limit).await } else { None }
+    };
+    let ((plugin_ping, api_ping), cluster, exposed) = tokio::join!(pings, cluster, exposed);
     // Asked again, because the pings may have told the programs something new.
     let words = Words::ask(&dir, tunnel_state, options.limit).await;
 
@@ -244,6 +250,7 @@ async fn walk(options: &Options) -> Result<Walked, Failure> {
     steps.extend(agreement::judge(&addresses));
     let no_file = matches!(kubelet_file, files::Read::Absent(_));
     steps.extend(hops(&words, no_file, listens.as_ref(), dials.as_ref(), plugin_ping.as_ref()));
+    steps.extend(exposed);
     steps.extend(ping::judge(plugin_ping.as_ref(), api_ping.as_ref()));
     steps.extend(programs::judge_kubelet_view(&words.kubelet));
     steps.extend(match &cluster {

@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) plugin: String,
     /// Instead of the address of sshd.
     pub(crate) addr: Option<String>,
+    /// Another address of this machine for sshd.
+    pub(crate) host: Option<String>,
     /// Slurm's configuration, for the plugin's commands.
     pub(crate) slurm: Option<PathBuf>,
     /// The cluster to join.
@@ -108,15 +110,21 @@ impl Chain {
             launched = launched.env("SLURM_CONF", conf);
         }
         let plugin = launched.start();
-        let sshd = Sshd::start(sshd::Options { lines: plan.sshd, ..sshd::Options::default() }).await;
+        let listen = plan.host.iter().map(|host| format!("ListenAddress {host}"));
+        let lines = plan.sshd.into_iter().chain(listen).collect();
+        let sshd = Sshd::start(sshd::Options { lines, ..sshd::Options::default() }).await;
         let key = sshd.key_pair("tunnel", KeyType::Ed25519);
         if !plan.locked_out {
             sshd.authorize(&user.name, "restrict,port-forwarding,command=\"/bin/false\"", &key);
         }
-        let hosts = dir.write("hosts", plan.known_hosts.unwrap_or_else(|| sshd.known_hosts()));
+        // Keys without a name are those of whatever is dialled.
+        let bare = || sshd.host_keys().iter().map(|key| format!("{}\n", key.public())).collect();
+        let known = plan.known_hosts.unwrap_or_else(|| if plan.host.is_some() { bare() } else { sshd.known_hosts() });
+        let hosts = dir.write("hosts", known);
+        let host = plan.host.unwrap_or_else(|| "127.0.0.1".to_owned());
         let far_end = plan.far_end.unwrap_or_else(|| ["-rsock".into(), at("far/plugin.sock")]);
         let tunnel = launch("ssh-tunnel", &run)
-            .args(["-addr", &plan.addr.unwrap_or_else(|| format!("127.0.0.1:{}", sshd.port()))])
+            .args(["-addr", &plan.addr.unwrap_or_else(|| format!("{host}:{}", sshd.port()))])
             .args(["-user", &user.name, "-keyfile"])
             .arg(key.private())
             .arg("-hostkeyfile")

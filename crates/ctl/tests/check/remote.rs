@@ -192,11 +192,14 @@ async fn a_port_that_is_open_to_other_machines_is_named() {
     let port = free_port();
     let plugin = format!("Socket: \"\"\nSidecarPort: {port}\n");
     let far_end = Some(["-rport".to_owned(), port.to_string()]);
-    let chain = Chain::start(Plan { plugin, far_end, ..Plan::default() }).await;
-    chain.until("a healthy chain", |report| report.code == Some(0)).await;
+    let address = crate::cluster::own_address();
+    let host = Some(address.clone());
+    let chain = Chain::start(Plan { plugin, far_end, host, ..Plan::default() }).await;
+    let report = chain.until("a healthy chain", |report| report.code == Some(0)).await;
+    let seen = report.step("plugin port", "plugin")["seen"].as_str().unwrap_or_default();
+    assert_eq!(seen, format!("{address}:{port} does not answer past the tunnel"));
     let far = Far::of(&chain).key("restrict,port-forwarding,permitopen=\"localhost:4000\",command=\"/bin/false\"");
     far.nothing();
-    let address = crate::cluster::own_address();
     let _open = std::net::TcpListener::bind((address.as_str(), port)).unwrap();
     far.names(
         "plugin port",
@@ -204,6 +207,9 @@ async fn a_port_that_is_open_to_other_machines_is_named() {
         &format!("the plugin's port {port} is open to other machines (something listens on {address})"),
         "bind it to 127.0.0.1, or set Socket:",
     );
+    // The same from the other end, which tries it.
+    let cause = format!("the plugin's port answers at {address}:{port} without the tunnel");
+    chain.names("plugin port", "plugin", &cause, "bind it to 127.0.0.1 there, or set Socket:").await;
 }
 
 /// Gone when it is dropped.

@@ -1,6 +1,11 @@
-//! Who reaches a plugin that listens on a TCP port. Nothing is sent: the kernel tells who listens where.
+//! Who reaches a plugin that listens on a TCP port. On its machine the kernel tells who listens where; from the other end
+//! it is tried whether the port answers past the tunnel. Nothing is sent.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
 
 use crate::check::step::{Id, Step};
 
@@ -57,6 +62,37 @@ pub fn judge(port: u16, listeners: &[IpAddr]) -> Step {
     }
     // There our plugin takes only its own account and root.
     Step::good(Id::PluginPort, "plugin", format!("port {port} is open to this machine alone"))
+}
+
+/// How long a port may take to answer: one that a firewall hides never does.
+const ANSWERS: Duration = Duration::from_secs(2);
+
+/// Tries the port that a tunnel to `server` (host:port) leads to, past the tunnel. `None` where it leads to none, or the
+/// server is this machine's loopback.
+pub async fn past_the_tunnel(server: &str, leads_to: &str, limit: Duration) -> Option<Step> {
+    let (host, _) = server.rsplit_once(':')?;
+    let host = host.trim_matches(['[', ']']);
+    let (at, port) = leads_to.rsplit_once(':')?;
+    let port: u16 = port.parse().ok().filter(|_| ["localhost", "127.0.0.1"].contains(&at))?;
+    let limit = limit.min(ANSWERS);
+    let found = timeout(limit, lookup_host((host, port))).await.ok()?.ok()?;
+    let addresses: Vec<SocketAddr> = found.filter(|address| !is_loopback(&address.ip())).collect();
+    let first = addresses.first()?;
+    for address in &addresses {
+        if let Ok(Ok(_)) = timeout(limit, TcpStream::connect(address)).await {
+            return Some(Step::failed(
+                Id::PluginPort,
+                "plugin",
+                format!(
+                    "the plugin's port answers at {address} without the tunnel, so whoever reaches {host} can run pods"
+                ),
+                format!(
+                    "bind it to 127.0.0.1 there, or set Socket: unix:///run/interlink/interlink-plugin.sock; let no firewall open {port}"
+                ),
+            ));
+        }
+    }
+    Some(Step::good(Id::PluginPort, "plugin", format!("{first} does not answer past the tunnel")))
 }
 
 fn is_loopback(ip: &IpAddr) -> bool {
