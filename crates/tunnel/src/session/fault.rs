@@ -371,7 +371,7 @@ impl Fault {
         Self::patient(
             Step::Forwarding,
             format!("{server} opens no session, so that no command can run there"),
-            "MaxSessions in its sshd_config must not be 0",
+            "MaxSessions in its sshd_config must allow one session for each forward that a command carries",
         )
     }
 

@@ -348,3 +348,29 @@ async fn several_sessions_fail_to_log_in_once_and_all_come_when_that_is_mended()
     tunnel.becomes("four sessions", |s| sessions_up(s) == Some(4)).await;
     assert_eq!(ask_at(&tunnel, "one", "hello").await, "hello");
 }
+
+#[tokio::test]
+async fn a_command_that_is_of_no_use_does_not_stay_at_the_server_and_is_tried_again_after_a_reload() {
+    let (site, dir) = (Site::new().await, TestDir::new());
+    let echo = Service::tcp(Habit::Echo).await;
+    let command = format!("echo $$ >> {}; echo interlink-mux/2; exec cat", dir.join("pids").display());
+    let tunnel = start(&site, "", |here| {
+        vec![entry(here, "plain", &echo.flag), entry(here, "command", &format!("-rexec={command}"))]
+    });
+    let pids = || std::fs::read_to_string(dir.join("pids")).unwrap_or_default();
+    for tries in 1..=2 {
+        wait::until("the command to have been tried and ended", SOON, async || match pids() {
+            all if all.lines().count() != tries => Err(format!("{all:?}")),
+            all if all.lines().any(|pid| Path::new("/proc").join(pid).exists()) => Err("it runs".to_owned()),
+            _ => Ok(()),
+        })
+        .await;
+        let told =
+            |s: &ProgramState| s.hops[0].state.to_string() == "up" && s.details["forwards"][1]["state"] == "down";
+        let state = tunnel.becomes("the command to be told", told).await;
+        assert!(forward(&state, "command")["remedy"].as_str().unwrap().contains("same release"), "{state:?}");
+        assert_eq!(ask_at(&tunnel, "plain", "hello").await, "hello");
+        tunnel.daemon.signal(Signal::SIGHUP);
+    }
+    assert_eq!(site.sshd.sessions().len(), 1);
+}
