@@ -62,10 +62,10 @@ fn read(answer: &str, probe: Option<&str>, own: &str) -> Nodes {
     let (Some(node), Some(number)) = (lines.next(), lines.next()) else {
         return Nodes::Silent(format!("its answer is {answer:?}"));
     };
-    if node == own {
+    let sees_jobs = probe.map(|probe| lines.next() == Some(probe));
+    if node == own && sees_jobs != Some(false) {
         return Nodes::NotAsked;
     }
-    let sees_jobs = probe.map(|probe| lines.next() == Some(probe));
     let name = node.split(' ').next().unwrap_or(node);
     Nodes::Says { node: name.to_owned(), account: number.parse().ok(), sees_jobs }
 }
@@ -102,7 +102,11 @@ mod tests {
         assert_eq!(read("n1 abc\n1001\nword\n", Some("word"), "login abc"), says("n1", Some(1001), Some(true)));
         assert_eq!(read("n1\nnone\n", Some("word"), "login"), says("n1", None, Some(false)));
         assert_eq!(read("n1\n0\n", None, "login"), says("n1", Some(0), None));
-        assert_eq!(read("login abc\nnone\n", None, "login abc"), Nodes::NotAsked);
+        for (answer, probe) in [("login abc\nnone\n", None), ("login abc\nnone\nword\n", Some("word"))] {
+            assert_eq!(read(answer, probe, "login abc"), Nodes::NotAsked);
+        }
+        // another of the same image
+        assert_eq!(read("login abc\nnone\n", Some("word"), "login abc"), says("login", None, Some(false)));
         assert!(matches!(read("", None, "login"), Nodes::Silent(_)));
     }
 
