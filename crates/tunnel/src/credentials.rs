@@ -96,7 +96,13 @@ fn read(settings: &Settings) -> Result<(Identity, Vec<Arc<HostKeys>>), String> {
     let identity = Identity::load(&settings.identity).map_err(|err| err.to_string())?;
     let host_keys = settings.hops().map(|hop| HostKeys::load(&settings.host_keys, &hop.server.host, hop.server.port));
     let host_keys: Result<Vec<_>, _> = host_keys.map(|keys| keys.map(Arc::new)).collect();
-    Ok((identity, host_keys.map_err(|err| err.to_string())?))
+    let host_keys = host_keys.map_err(|err| err.to_string())?;
+    if !settings.jumps.is_empty() && host_keys.iter().any(|keys| keys.nameless()) {
+        return Err("the host key file has keys that name no host and so count for every one: behind -proxyjump, a jump host could \
+             pass for the server; name the host in each line, as ssh-keyscan prints it"
+            .into());
+    }
+    Ok((identity, host_keys))
 }
 
 #[cfg(test)]

@@ -93,6 +93,8 @@ pub struct HostKeys {
     /// The server's name as the user gave it, which certificates are for.
     host: String,
     port: u16,
+    /// Whether the file holds keys without a name, which count for every host.
+    nameless: bool,
     /// Lines that were skipped and similar remarks, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -152,6 +154,8 @@ impl HostKeys {
                 known.problems.iter().map(|p| format!("line {} of {} {}: skipped", p.number, path.display(), p.what)),
             );
         }
+        let nameless =
+            files.iter().flat_map(|(_, known)| &known.lines).any(|line| line.hosts == known_hosts::Hosts::Any);
         let trust = Trust::gather(&files, host, port);
         if let Source::File(path) = source
             && trust.usable().next().is_none()
@@ -173,13 +177,19 @@ impl HostKeys {
                 FileError::NotForHost { path, name: trust.name, total: known.lines.len(), port: port_option, host }
             });
         }
-        Ok(Self { trust, source: source.clone(), host: host.to_owned(), port, warnings })
+        Ok(Self { trust, source: source.clone(), host: host.to_owned(), port, nameless, warnings })
     }
 
     /// What the files say about the server.
     #[must_use]
     pub fn trust(&self) -> &Trust {
         &self.trust
+    }
+
+    /// Whether some keys would be accepted of any host.
+    #[must_use]
+    pub fn nameless(&self) -> bool {
+        self.nameless
     }
 
     /// Judges the key that the server proved to hold.

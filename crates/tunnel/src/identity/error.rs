@@ -23,7 +23,7 @@ pub enum IdentityError {
         mode: u32,
     },
     /// It needs a passphrase.
-    #[error("the key file {} is protected by a passphrase, which a service can't type; give it with -passphrasefile, make a key of \
+    #[error("the key file {} is protected by a passphrase, which a service can't type; give it with -passphrasefile, add the key to an SSH agent (ssh-add, and -identityagent), make a key of \
              its own for the tunnel (ssh-keygen -t ed25519 -N ''), or remove the passphrase (ssh-keygen -p -f {})", .path.display(), .path.display())]
     Encrypted {
         /// The file.

@@ -43,6 +43,14 @@ pub(super) fn read(path: &Path, passphrase_file: Option<&Path>) -> Result<Conten
     parse(path, &text, words.as_ref().map(|(file, words)| (*file, words.as_str()))).map(Content::Private)
 }
 
+/// The public half beside a private key.
+pub(super) fn read_public(private: &Path) -> Option<Content> {
+    let mut path = private.as_os_str().to_owned();
+    path.push(".pub");
+    let (text, _) = read_text(Path::new(&path)).ok()?;
+    public(&text)
+}
+
 /// The public half, or the certificate, that the text is; nobody minds who reads those.
 fn public(text: &str) -> Option<Content> {
     match PublicKey::from_openssh(text.trim()) {

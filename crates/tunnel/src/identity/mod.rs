@@ -85,7 +85,14 @@ impl Identity {
             Some(socket) => Ok(Secret::Agent { socket: socket.clone(), only: Some(Box::new(only)) }),
             None => Err(IdentityError::Public { path: path.clone(), hint: keyfile::private_half(path) }),
         };
-        let (secret, certificate) = match keyfile::read(path, source.passphrase_file.as_deref())? {
+        let read = match keyfile::read(path, source.passphrase_file.as_deref()) {
+            // As ssh does: the agent may have it open.
+            Err(IdentityError::Encrypted { path }) if source.agent.is_some() => {
+                keyfile::read_public(&path).ok_or(IdentityError::Encrypted { path })?
+            }
+            read => read?,
+        };
+        let (secret, certificate) = match read {
             Content::Private(key) => {
                 let certificate = certificate(path, key.public_key().key_data())?;
                 (Secret::Key(key), certificate)

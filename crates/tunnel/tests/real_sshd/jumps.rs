@@ -174,6 +174,17 @@ async fn each_fault_names_the_host_that_it_is_about() {
 }
 
 #[tokio::test]
+async fn keys_without_a_name_do_not_count_behind_a_jump_host_which_could_pass_for_the_server() {
+    let pair = Pair::new().await;
+    let known = pair.target.sshd.known_hosts() + &pair.jump.sshd.known_hosts();
+    let bare: String =
+        known.lines().filter_map(|line| line.split_once(' ')).map(|(_, key)| format!("{key}\n")).collect();
+    let (code, said) = pair.check(&[("rport", "1")], Some(bare)).await;
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("name the host in each line"), "{said}");
+}
+
+#[tokio::test]
 async fn a_check_through_a_jump_host_tells_that_it_was_passed() {
     let (pair, service) = (Pair::new().await, Service::tcp(Habit::Echo).await);
     let port = service.flag.trim_start_matches("-rport=");

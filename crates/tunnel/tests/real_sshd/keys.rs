@@ -185,6 +185,12 @@ async fn a_key_that_only_an_agent_has_logs_in_by_its_public_half_or_by_the_agent
             tunnel.up().await;
             assert_eq!(tunnel.ask("hello").await, "hello", "{more:?}");
         }
+        // A private key that is shut is the agent's to use, if it has it open.
+        let shut = dir.join(format!("shut_{name}")).display().to_string();
+        tool("ssh-keygen", &["-q", "-a", "1", "-t", "ed25519", "-N", WORDS, "-f", &shut]);
+        fs::copy(dir.join(format!("{name}.pub")), format!("{shut}.pub")).unwrap();
+        let tunnel = with_agent(&site, &service, &socket, &[("keyfile", &shut)]);
+        tunnel.up().await;
         // Another key of the agent is not asked for.
         let public = format!("{}.pub", other.private().display());
         let tunnel = with_agent(&site, &service, &socket, &[("keyfile", &public)]);

@@ -371,4 +371,104 @@ mod tests {
             let _ = (said.last(), said.all(), said.step());
         }
     }
+
+    fn settings() -> Settings {
+        let args = ["ssh-tunnel", "-engine=openssh", "-addr=login", "-lsock=/run/t.sock", "-rport=4000"];
+        let flags = interlink_daemon::flags::try_parse::<crate::config::flags::Flags>(args.iter().map(Into::into));
+        let env = crate::config::flags::Environment { home: Some("/home/me".into()), ..Default::default() };
+        flags.unwrap().settings(&env, Vec::new()).unwrap()
+    }
+
+    /// As OpenSSH 9.2 prints them.
+    #[test]
+    fn what_ssh_says_at_its_end_is_a_fault_with_step_cause_and_remedy() {
+        let settings = settings();
+        for (text, step, words, pace) in [
+            (
+                "ssh: Could not resolve hostname login: Name or service not known",
+                Step::Name,
+                "Name or service",
+                Pace::Eager,
+            ),
+            ("ssh: connect to host login port 22: Connection refused", Step::Tcp, "no TCP connection", Pace::Eager),
+            ("ssh: connect to host login port 22: No route to host", Step::Tcp, "No route", Pace::Eager),
+            (
+                "kex_exchange_identification: Connection closed by remote host\nConnection closed by 192.0.2.1 port 22",
+                Step::Greeting,
+                "before the server said",
+                Pace::Eager,
+            ),
+            (
+                "@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n@@@@\nThe fingerprint for the ED25519 key sent by the remote host is\nSHA256:abc.\nOffending RSA key in /kh:3\nHost key verification failed.",
+                Step::HostKey,
+                "the server has SHA256:abc; Offending RSA key in /kh:3",
+                Pace::Patient,
+            ),
+            (
+                "@       WARNING: REVOKED HOST KEY DETECTED!               @\nHost key verification failed.",
+                Step::HostKey,
+                "@revoked",
+                Pace::Patient,
+            ),
+            (
+                "No ED25519 host key is known for login and you have requested strict checking.\nHost key verification failed.",
+                Step::HostKey,
+                "not on record",
+                Pace::Patient,
+            ),
+            (
+                "Unable to negotiate with 192.0.2.1 port 22: no matching host key type found. Their offer: ssh-rsa",
+                Step::HostKey,
+                "Their offer: ssh-rsa",
+                Pace::Patient,
+            ),
+            (
+                "Unable to negotiate with 192.0.2.1 port 22: no matching cipher found. Their offer: aes128-cbc",
+                Step::Handshake,
+                "no algorithm",
+                Pace::Patient,
+            ),
+            (
+                "Load key \"/k\": bad permissions\nme@login: Permission denied (publickey).",
+                Step::Login,
+                "Load key",
+                Pace::Patient,
+            ),
+            (
+                "debug1: Authenticated using \"publickey\" with partial success.\nme@login: Permission denied (keyboard-interactive).",
+                Step::Login,
+                "second factor",
+                Pace::Patient,
+            ),
+            (
+                "channel 0: open failed: administratively prohibited: open failed\nstdio forwarding failed",
+                Step::Tcp,
+                "jump host forbids",
+                Pace::Patient,
+            ),
+            (
+                "/c: line 3: Bad configuration option: colour\n/c: terminating, 1 bad configuration options",
+                Step::Name,
+                "colour",
+                Pace::Patient,
+            ),
+            (
+                "Error: remote port forwarding failed for listen port 4000",
+                Step::Forwarding,
+                "does not listen",
+                Pace::Eager,
+            ),
+            ("something new", Step::Tcp, "it says: something new", Pace::Eager),
+            ("", Step::Tcp, "it says nothing", Pace::Eager),
+        ] {
+            let mut said = Said::default();
+            for line in text.lines() {
+                said.hear(line);
+            }
+            let fault = said.fault(&settings, &settings.forwards[0]);
+            assert_eq!((fault.step, fault.pace), (step, pace), "{text}: {fault:?}");
+            assert!(fault.cause.contains(words), "{text}: {fault:?}");
+            assert!(!fault.remedy.is_empty() && !fault.cause.contains('\n'), "{text}: {fault:?}");
+        }
+    }
 }
