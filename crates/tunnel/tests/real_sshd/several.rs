@@ -374,3 +374,17 @@ async fn a_command_that_is_of_no_use_does_not_stay_at_the_server_and_is_tried_ag
     }
     assert_eq!(site.sshd.sessions().len(), 1);
 }
+
+#[tokio::test]
+async fn a_check_tries_every_forward_and_names_the_one_that_fails() {
+    let (site, dir) = (Site::new().await, TestDir::new());
+    let echo = Service::tcp(Habit::Echo).await;
+    write(&dir, "", &[entry(dir.path(), "bad", "-rport=1"), entry(dir.path(), "good", &echo.flag)]);
+    let mut flags = site.flags(&dir);
+    flags.retain(|flag| !flag.starts_with("-lsock"));
+    flags.extend([format!("-config={}", dir.join("tunnel.yaml").display()), "-check".to_owned()]);
+    let (code, said) = run(&dir, flags).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("FAIL  service        bad: nothing listens at localhost:1"), "{said}");
+    assert!(said.contains(&format!("good: localhost:{}", echo.flag.split_once('=').unwrap().1)), "{said}");
+}
