@@ -110,3 +110,22 @@ fn the_container_files_have_nothing_to_complain_about() {
     let output = Command::new(tool("hadolint")).args(&files).output().unwrap();
     assert_eq!(good(output), "");
 }
+
+/// Of the programs at hand: which those are makes no difference to the package's form.
+#[test]
+fn the_debian_package_is_clean_and_the_same_bytes_each_time() {
+    let (first, second) = (TestDir::new(), TestDir::new());
+    let programs = interlink_testkit::binaries::path("interlinkctl").parent().unwrap().to_owned();
+    let mut packages = Vec::new();
+    for (dir, lint) in [(&first, "yes"), (&second, "no")] {
+        let mut command = Command::new(workspace().join("scripts/release"));
+        command.arg("--debian").arg(&programs).env("DIST", dir.path()).env("SOURCE_DATE_EPOCH", "1700000000");
+        command.env("LINT", lint);
+        // packing them tightly takes longer than all else
+        good(command.env("DEB_LEVEL", "0").output().unwrap());
+        let mut found = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let package = found.find(|path| path.extension().is_some_and(|end| end == "deb")).unwrap();
+        packages.push(std::fs::read(package).unwrap());
+    }
+    assert!(packages[0] == packages[1], "two packages of the same programs differ");
+}
