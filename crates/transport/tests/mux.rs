@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use interlink_transport::mux::{self, Greeting, MuxStream, OpenError, Opener};
 use interlink_transport::{Endpoint, Stream};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -227,6 +227,27 @@ async fn a_client_that_broke_off_is_not_kept_by_a_service_that_only_waits() {
     timeout(SOON, client.readable()).await.unwrap().unwrap();
     drop(client);
     assert_eq!(timeout(SOON, carried).await.unwrap().unwrap(), mux::carry::End::LocalBroke);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_given_up_is_ended_at_a_service_that_goes_on_after_an_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (near, far) = tokio::io::duplex(64 << 10);
+    tokio::spawn(async move { mux::answer(far, &Endpoint::unix(&path).unwrap()).await });
+    let (opener, driver) = mux::opener(greeted(near).await);
+    tokio::spawn(driver);
+    let (given_up, accepted) = tokio::join!(timeout(SOON, opener.open()), listener.accept());
+    drop(given_up.unwrap().unwrap());
+    let (mut service, _) = accepted.unwrap();
+    assert_eq!(timeout(SOON, service.read(&mut [0])).await.unwrap().unwrap(), 0);
+    let gone = async {
+        while !service.ready(Interest::WRITABLE).await.unwrap().is_write_closed() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, gone).await.unwrap();
 }
 
 #[tokio::test]

@@ -3,13 +3,18 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::opener::Opener;
+
+/// How long the request to break off a connection may take.
+const BREAK_OFF: Duration = Duration::from_secs(10);
 
 /// A connection. A proper end is an end; the loss of what carries it is an error.
 #[derive(Debug)]
@@ -56,6 +61,20 @@ pub(super) struct Aborter {
 impl Aborter {
     pub(super) async fn abort(&self) {
         self.opener.abort(self.number).await;
+    }
+}
+
+/// Whoever gives up a connection that has not ended breaks it off at the other end too: the library's own word for that
+/// looks like a proper end there, and a service may go on after one.
+impl Drop for MuxStream {
+    fn drop(&mut self) {
+        let Some(aborter) = self.aborter() else { return };
+        if self.stream.get_ref().is_closed() || self.lost.is_cancelled() {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { timeout(BREAK_OFF, aborter.abort()).await });
+        }
     }
 }
 
