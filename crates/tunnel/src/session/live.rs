@@ -289,7 +289,14 @@ impl Live {
                 channel.close().await;
                 ListenError::Taken
             }
-            (Err(OpenError::Refused), Remote::Port(_)) => ListenError::Forbidden,
+            // Nobody listens there; or nobody any more, and the listener of a dead session went just now.
+            (Err(OpenError::Refused), Remote::Port(_)) => {
+                match timeout(limit, self.ask_to_listen(&route.forward.remote)).await {
+                    Ok(Ok(())) => return Ok(()),
+                    Ok(Err(russh::Error::RequestDenied)) => ListenError::Forbidden,
+                    Ok(Err(_)) | Err(_) => ListenError::Lost,
+                }
+            }
             (Err(OpenError::Lost), _) => ListenError::Lost,
             // The file of a dead session may be in the way, or this way is forbidden too.
             (Err(_), _) => ListenError::Unclear,
