@@ -31,12 +31,12 @@ async fn scrape(at: &Endpoint) -> Result<(String, String), String> {
 fn samples(text: &str) -> HashMap<String, f64> {
     let mut all = HashMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let (name, value) = line.rsplit_once(' ').unwrap();
-        let bare = name.split('{').next().unwrap();
+        let (name, value) = line.rsplit_once(' ').expect("a sample has a value");
+        let bare = name.split('{').next().expect("a text has a first part");
         for kind in ["HELP", "TYPE"] {
             assert!(text.contains(&format!("# {kind} {bare} ")), "{bare} has no {kind}:\n{text}");
         }
-        all.insert(name.to_owned(), value.parse().unwrap());
+        all.insert(name.to_owned(), value.parse().expect("a value is a number"));
     }
     all
 }

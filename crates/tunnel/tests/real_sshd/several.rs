@@ -17,7 +17,7 @@ use crate::rig::{Habit, SOON, Service, Site, Tunnel, ask, me, run};
 
 /// An entry of the list; `far` is a flag of a service.
 fn entry(dir: &Path, name: &str, far: &str) -> String {
-    let (key, value) = far.trim_start_matches('-').split_once('=').unwrap();
+    let (key, value) = far.trim_start_matches('-').split_once('=').expect("a service's flag has a value");
     format!("  - {{name: {name}, lsock: '{}', {key}: '{value}'}}\n", socket(dir, name).display())
 }
 
@@ -50,8 +50,8 @@ async fn ask_at(tunnel: &Tunnel, name: &str, word: &str) -> String {
 
 /// A client that stays connected.
 async fn stay(tunnel: &Tunnel, name: &str) -> UnixStream {
-    let mut stream = UnixStream::connect(socket(tunnel.dir.path(), name)).await.unwrap();
-    say(&mut stream).await.unwrap();
+    let mut stream = UnixStream::connect(socket(tunnel.dir.path(), name)).await.expect("the forward listens");
+    say(&mut stream).await.expect("the service echoes");
     stream
 }
 
@@ -81,7 +81,8 @@ fn sessions_up(state: &ProgramState) -> Option<u64> {
 }
 
 fn forward<'a>(state: &'a ProgramState, name: &str) -> &'a serde_json::Value {
-    state.details["forwards"].as_array().unwrap().iter().find(|f| f["name"] == name).unwrap()
+    let all = state.details["forwards"].as_array().expect("the state lists the forwards");
+    all.iter().find(|forward| forward["name"] == name).expect("the forward is in the state")
 }
 
 #[tokio::test]
