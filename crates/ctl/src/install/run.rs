@@ -88,11 +88,12 @@ pub async fn make(plan: &Plan, site: &mut Site, other: &Record, record: &Path) -
 
 /// What was there already is ours too if the other role has made it, or if it is exactly what we would have laid down.
 fn adopt(file: Option<&Path>, title: &str, site: &mut Site, other: &Record) {
+    let ours = site.record.made.contains(title);
     if other.made.contains(title) {
         site.record.made.insert(title.to_owned());
     }
     if let Some(file) = file
-        && !site.record.made.contains(title)
+        && !ours
         && !site.record.files.contains_key(file)
         && let Ok(bytes) = std::fs::read(file)
     {

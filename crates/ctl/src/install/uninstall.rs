@@ -61,12 +61,29 @@ pub async fn uninstall(args: UninstallArgs) -> Result<u8, Failure> {
     let wishes = site.record.wishes.clone();
     let plan = plan::plan(args.role, Task { wishes: &wishes, facts: &facts, place: &place });
     let tally = run::undo(&plan, &mut site, &path).await.map_err(Failure::failed)?;
+    if args.role == Role::Remote {
+        end_sessions(&place.remote.join("bin/plugin"));
+    }
     let _ = std::fs::remove_file(&path);
     if place.me.as_ref().is_none_or(|me| me.manager) {
         let _ = place.manager().ctl(&["daemon-reload"]).await;
     }
     say(format!("done: the {} end is gone, {} steps were undone", args.role.name(), tally.changed));
     Ok(0)
+}
+
+/// Ends what sshd still runs for the tunnel: it knows a socket that is gone, and the tunnel would hold on to it.
+fn end_sessions(program: &std::path::Path) {
+    let gone = format!("{} (deleted)", program.display());
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let exe = std::fs::read_link(entry.path().join("exe")).unwrap_or_default();
+        let ours = exe == program || exe.to_str() == Some(&gone);
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if ours && line.split(|byte| *byte == 0).any(|word| word == b"dial-stdio") {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+        }
+    }
 }
 
 /// Whether the cluster is there to be cleaned up too.
