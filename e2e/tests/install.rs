@@ -261,10 +261,6 @@ async fn a_slurm_site_is_refused_what_its_nodes_do_not_know_and_runs_pods_throug
     kubectl.ok(["wait", "--for=condition=Ready", "node/interlink-node", "--timeout=60s"]).await;
 
     kubectl.apply(&pods::pod("short", &["/bin/sh", "-c", "echo here"], true).to_string()).await;
-    tokio::time::sleep(Duration::from_secs(15)).await;
-    for u in ["interlink-virtual-kubelet", "interlink-api", "interlink-tunnel", "interlink-remote-plugin"] {
-        eprintln!("{u}: {}", machine.journal(u).await);
-    }
     pods::in_phase(kubectl, "short", &["Succeeded"], SOON).await;
     assert_eq!(kubectl.ok(["logs", "short"]).await, "here\n");
     kubectl.apply(&pods::pod("long", &["sleep", "3600"], true).to_string()).await;
@@ -372,12 +368,4 @@ async fn the_other_end_is_installed_from_here_with_root_there_or_without() {
     let before = machine.run(["pidof", "plugin"]).await;
     machine.run(["kill", "-9"].into_iter().chain(before.split_whitespace())).await;
     answers(machine).await;
-    as_me(&["install", "--role", "remote", "--user"]).await.has(0, &["nothing to do: all "]);
-    as_me(&["uninstall", "--role", "remote", "--user"]).await.has(0, &["removed   background process", "done: "]);
-    assert!(!machine.output(["pidof", "plugin"]).await.status.success());
-    assert!(!machine.output(["pgrep", "-u", "me"]).await.status.success());
-    let keys = std::fs::read_to_string(machine.path("/home/me/.ssh/authorized_keys")).unwrap();
-    assert!(!keys.contains("interlink-tunnel") && keys.lines().count() == 1, "{keys}");
-    let left = machine.run(["find", "/home/me", "-path", "*interlink*"]).await;
-    assert_eq!(left, "");
 }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd;
 
-use super::host_keys;
 use super::nodes::{self, Nodes};
 use super::place::Place;
 use super::plan;
@@ -14,6 +13,7 @@ use super::step::firewall::{self, Firewall};
 use super::step::sshd;
 use super::system::{self, QUICK};
 use super::wishes::{Role, Runtime, Scheduler, Via, Wishes};
+use super::{host_keys, keep};
 
 /// The facts that a plan depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -198,6 +198,9 @@ async fn busy(role: Role, wishes: &Wishes, place: &Place) -> Vec<String> {
 }
 
 async fn active(place: &Place, unit: &str) -> bool {
+    if place.me.as_ref().is_some_and(|me| !me.manager) {
+        return [&place.local, &place.remote].iter().any(|dir| keep::running(dir).is_some());
+    }
     let mut args = vec!["is-active", "--quiet", unit];
     if place.me.is_some() {
         args.insert(0, "--user");

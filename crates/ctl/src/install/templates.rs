@@ -7,9 +7,9 @@ pub const API_UNIT: &str = include_str!("../../../../deploy/systemd/interlink-ap
 /// The virtual kubelet's unit.
 pub const KUBELET_UNIT: &str = include_str!("../../../../deploy/systemd/interlink-virtual-kubelet.service");
 /// The health check's unit.
-pub const HEALTH_UNIT: &str = include_str!("../../../../deploy/systemd/interlink-health.service");
+pub const HEALTH_UNIT: &str = include_str!("../../../../deploy/systemd/interlink-tunneled-health-check.service");
 /// Its timer.
-pub const HEALTH_TIMER: &str = include_str!("../../../../deploy/systemd/interlink-health.timer");
+pub const HEALTH_TIMER: &str = include_str!("../../../../deploy/systemd/interlink-tunneled-health-check.timer");
 /// What it runs.
 pub const HEALTH_SCRIPT: &str = include_str!("../../../../deploy/tunneled-health-check.sh");
 /// The plugin's unit.

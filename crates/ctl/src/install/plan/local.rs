@@ -67,10 +67,10 @@ pub(super) fn plan(task: Task<'_>) -> Plan {
         place.root(),
     );
     let mut units = Vec::from(units);
-    units.push(task.unit("interlink-health.service", templates::HEALTH_UNIT));
-    units.push(task.unit("interlink-health.timer", templates::HEALTH_TIMER));
+    units.push(task.unit("interlink-tunneled-health-check.service", templates::HEALTH_UNIT));
+    units.push(task.unit("interlink-tunneled-health-check.timer", templates::HEALTH_TIMER));
     services.push(Service {
-        unit: "interlink-health.timer".into(),
+        unit: "interlink-tunneled-health-check.timer".into(),
         files: [&units[4], &units[3], &script].map(|file| file.path.clone()).into(),
         manager: place.manager(),
     });

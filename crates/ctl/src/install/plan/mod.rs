@@ -184,7 +184,7 @@ mod tests {
             "service interlink-tunnel.service",
             "service interlink-api.service",
             "service interlink-virtual-kubelet.service",
-            "service interlink-health.timer",
+            "service interlink-tunneled-health-check.timer",
         ];
         let places: Vec<_> = wanted.iter().map(|wanted| titles.iter().position(|title| title == wanted)).collect();
         assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} in {titles:#?}");
