@@ -10,7 +10,7 @@ use interlink_testkit::systemd::{self, Machine};
 const SOON: Duration = Duration::from_secs(60);
 /// What `systemd-analyze security` may say at most; its scale ends at 10.
 const EXPOSURE: f64 = 2.0;
-const HEALTH: &str = "interlink-health";
+const HEALTH: &str = "interlink-tunneled-health-check";
 
 fn service(unit: &str) -> String {
     format!("/etc/systemd/system/{unit}.service")

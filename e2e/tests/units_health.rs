@@ -10,9 +10,7 @@ use interlink_testkit::systemd::Machine;
 use interlink_testkit::{binaries, wait};
 
 const SOON: Duration = Duration::from_secs(90);
-const HEALTH: &str = "interlink-health";
-/// By this name in the existing guide.
-const GUIDE: &str = "interlink-tunneled-health-check.timer";
+const HEALTH: &str = "interlink-tunneled-health-check";
 const LOG: &str = "/opt/interlink/logs/health-check.log";
 const PERIOD: &str = "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/2\nAccuracySec=1ms\n";
 
@@ -55,10 +53,9 @@ async fn what_was_stopped_is_reported_as_stopped_and_stays_so_for_two_periods() 
     machine.run(["install", "-d", "-o", "interlink", "-g", "interlink", "-m", "750", "/opt/interlink/logs"]).await;
     machine.write(format!("/etc/systemd/system/{HEALTH}.timer.d/period.conf"), PERIOD, 0o644);
     machine.systemctl(["daemon-reload"]).await;
-    machine.systemctl(["enable", &format!("{HEALTH}.timer")]).await;
 
     // Alone it finds everything stopped, and leaves it so.
-    machine.systemctl(["start", GUIDE]).await;
+    machine.systemctl(["enable", "--now", &format!("{HEALTH}.timer")]).await;
     let report = next_report(machine, "a report of nothing", |_| true).await;
     assert!(report.contains("ERROR - tunnel process: ssh-tunnel is not running"), "{report}");
     for unit in LOCAL {
@@ -108,7 +105,7 @@ async fn what_was_stopped_is_reported_as_stopped_and_stays_so_for_two_periods() 
     assert_eq!(deployed.pids().await[3], before[3], "the other end goes on");
 
     // A stopped timer looks no more.
-    machine.systemctl(["stop", GUIDE]).await;
+    machine.systemctl(["stop", &format!("{HEALTH}.timer")]).await;
     machine.shows(HEALTH, "SubState", "failed", SOON).await;
     let seen = reports(machine).len();
     tokio::time::sleep(Duration::from_secs(5)).await;
