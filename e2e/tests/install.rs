@@ -368,4 +368,16 @@ async fn the_other_end_is_installed_from_here_with_root_there_or_without() {
     let before = machine.run(["pidof", "plugin"]).await;
     machine.run(["kill", "-9"].into_iter().chain(before.split_whitespace())).await;
     answers(machine).await;
+    as_me(&["install", "--role", "remote", "--user"]).await.has(0, &["nothing to do: all "]);
+    as_me(&["uninstall", "--role", "remote", "--user"]).await.has(0, &["removed   background process", "done: "]);
+    // sshd's own process for a session may go on until the tunnel, which is refused now, has noticed
+    wait::until("nothing of hers to run", SOON, async || {
+        let left = String::from_utf8_lossy(&machine.output(["pgrep", "-u", "me", "-a"]).await.stdout).into_owned();
+        if left.lines().all(|line| line.contains("sshd")) { Ok(()) } else { Err(left) }
+    })
+    .await;
+    let keys = std::fs::read_to_string(machine.path("/home/me/.ssh/authorized_keys")).unwrap();
+    assert!(!keys.contains("interlink-tunnel") && keys.lines().count() == 1, "{keys}");
+    let left = machine.run(["find", "/home/me", "-path", "*interlink*"]).await;
+    assert_eq!(left, "");
 }
