@@ -82,6 +82,10 @@ async fn both(args: &InstallArgs, wishes: Wishes, far: &Far) -> Result<u8, Failu
     let public = step::key::public(&place.local.join(".ssh/id_ed25519"));
     let key = std::fs::read_to_string(&public).map_err(|e| Failure::failed(format!("{}: {e}", public.display())))?;
     far.install(&wishes, Some(key.trim()), false).await.map_err(Failure::failed)?;
+    if place.me.as_ref().is_none_or(|me| me.manager) {
+        // Refused until now, it tries less and less often; asked, it tries at once. Without this it comes up, too.
+        let _ = place.manager().ctl(&["reload", "interlink-tunnel.service"]).await;
+    }
     say("done: both ends are installed; interlinkctl check looks whether they work together");
     Ok(0)
 }
