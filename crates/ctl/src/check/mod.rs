@@ -31,6 +31,7 @@ pub mod sockets;
 pub mod step;
 pub mod textfile;
 pub mod tunnel;
+pub mod words;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -48,6 +49,7 @@ use ping::Pinged;
 use programs::{Heard, Program, Word};
 use sockets::Meeting;
 use step::{Id, Step, Verdict, mark_consequences};
+use words::Words;
 
 /// Where the programs' sockets are when they run as services of the system.
 const SYSTEM_RUNTIME: &str = "/run/interlink";
@@ -134,29 +136,6 @@ pub async fn check(options: Options) -> Result<u8, Failure> {
         textfile::write(path, &textfile::render(&steps, ended)).map_err(|e| unwritten(path, e))?;
     }
     Ok(if steps.iter().any(|step| step.fault().is_some()) { FAILED } else { 0 })
-}
-
-/// The programs' words.
-struct Words {
-    kubelet: Heard,
-    api: Heard,
-    tunnel: Heard,
-    plugin: Heard,
-}
-
-impl Words {
-    async fn ask(dir: &Path, tunnel: Option<&Path>, limit: Duration) -> Self {
-        let at = |program: Program| state_socket(dir, program);
-        let (kubelet, api, plugin) = (at(Program::Kubelet), at(Program::Api), at(Program::Plugin));
-        let tunnel = tunnel.map_or_else(|| at(Program::Tunnel), Path::to_owned);
-        let (kubelet, api, tunnel, plugin) = tokio::join!(
-            programs::ask(Program::Kubelet, &kubelet, limit),
-            programs::ask(Program::Api, &api, limit),
-            programs::ask(Program::Tunnel, &tunnel, limit),
-            programs::ask(Program::Plugin, &plugin, limit),
-        );
-        Self { kubelet, api, tunnel, plugin }
-    }
 }
 
 /// The directory with the state sockets: the named one, else the system's, else this user's.

@@ -1,16 +1,14 @@
 //! The hops of the chain: of the programs on this machine their own word, of those behind what a ping brings back.
 
-use std::path::Path;
 use std::time::Duration;
 
 use interlink_transport::Endpoint;
 use interlink_wire::{HopState, HopStatus};
 use jiff::Timestamp;
 
-use crate::check::agreement;
 use crate::check::ping::{self, Outcome, Pinged};
-use crate::check::programs::{self, Heard, Program, Word};
-use crate::check::state_socket;
+use crate::check::programs::{Heard, Word};
+use crate::check::words::Words;
 
 /// How a hop is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,38 +60,6 @@ impl Hop {
     pub fn is_well(&self) -> bool {
         self.state == State::Up
     }
-}
-
-/// What the programs of this machine say.
-#[derive(Debug)]
-pub struct Words {
-    kubelet: Heard,
-    api: Heard,
-    tunnel: Heard,
-    plugin: Heard,
-}
-
-impl Words {
-    /// Where the API server says that it listens, or the kubelet that it does.
-    #[must_use]
-    pub fn api(&self) -> Option<Endpoint> {
-        let said = self.api.detail("listen").or_else(|| self.kubelet.detail("api"))?;
-        agreement::endpoint(said)
-    }
-}
-
-/// Asks all of them at once.
-pub async fn ask(dir: &Path, tunnel: Option<&Path>, limit: Duration) -> Words {
-    let at = |program| state_socket(dir, program);
-    let (kubelet, api, plugin) = (at(Program::Kubelet), at(Program::Api), at(Program::Plugin));
-    let tunnel = tunnel.map_or_else(|| at(Program::Tunnel), Path::to_owned);
-    let (kubelet, api, tunnel, plugin) = tokio::join!(
-        programs::ask(Program::Kubelet, &kubelet, limit),
-        programs::ask(Program::Api, &api, limit),
-        programs::ask(Program::Tunnel, &tunnel, limit),
-        programs::ask(Program::Plugin, &plugin, limit),
-    );
-    Words { kubelet, api, tunnel, plugin }
 }
 
 /// Pings through the API server.
@@ -199,6 +165,7 @@ fn sentence(hop: &HopState) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::programs::Program;
     use interlink_wire::Fault;
 
     fn heard(program: Program, word: Word) -> Heard {
@@ -234,7 +201,7 @@ mod tests {
     fn each_hop_has_its_own_word() {
         let tunnel = said(Program::Tunnel, r#"[{"hop":"tunnel","state":"up"}]"#, r#"{"server":"login:22"}"#);
         let words = words(tunnel);
-        assert_eq!(words.api().unwrap().to_string(), "unix:///r/api.sock");
+        assert_eq!(words.api_endpoint().unwrap().to_string(), "unix:///r/api.sock");
         let behind = r#"[{"hop":"tunnel","state":"up"},{"hop":"plugin","state":"up"},{"hop":"slurm","state":"down","cause":"slurmctld is silent","remedy":"start it"}]"#;
         let well = pinged(Outcome::Well(serde_json::from_str(behind).unwrap()));
         let hops = hops(&words, Some(&well));

@@ -23,6 +23,7 @@ use interlink_daemon::exit::FAILED;
 use interlink_transport::Endpoint;
 use jiff::Timestamp;
 
+use crate::check::words::Words;
 use crate::run::signal::Interrupts;
 use chain::Hop;
 use pods::Listed;
@@ -91,8 +92,8 @@ pub async fn status(options: Options) -> Result<u8, Failure> {
 }
 
 async fn look(options: &Options) -> Snapshot {
-    let heard = chain::ask(&options.runtime_dir, options.tunnel_state.as_deref(), options.limit).await;
-    let api = options.api.clone().or_else(|| heard.api());
+    let heard = Words::ask(&options.runtime_dir, options.tunnel_state.as_deref(), options.limit).await;
+    let api = options.api.clone().or_else(|| heard.api_endpoint());
     let (pinged, pods) = match &api {
         Some(api) => {
             let (pinged, pods) = tokio::join!(chain::ping(api, options.limit), pods::list(api, options.limit));
