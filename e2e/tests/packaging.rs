@@ -1,4 +1,5 @@
-//! What is delivered for clusters: the chart and the kustomize base against a real API server, the container files.
+//! What is delivered for clusters: the chart and the kustomize base against a real API server, the container files, the
+//! Debian package, and the programs in a root file system that has nothing for them.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
@@ -109,6 +110,12 @@ fn the_container_files_have_nothing_to_complain_about() {
     assert_eq!(files.len(), 5, "one for each program: {files:?}");
     let output = Command::new(tool("hadolint")).args(&files).output().unwrap();
     assert_eq!(good(output), "");
+}
+
+#[test]
+fn the_programs_start_where_there_is_a_c_library_and_nothing_else() {
+    let programs = interlink_testkit::binaries::path("interlinkctl").parent().unwrap().to_owned();
+    good(Command::new(workspace().join("scripts/roots")).arg("--bare").arg(programs).output().unwrap());
 }
 
 /// Of the programs at hand: which those are makes no difference to the package's form.
