@@ -1,5 +1,6 @@
 //! The benchmarks, one a file.
 
+mod install;
 mod submit_rate;
 mod tunnel;
 
@@ -15,6 +16,7 @@ pub(crate) const ALL: &[Bench] = &[
     tunnel::wan::BENCH,
     tunnel::recover::BENCH,
     submit_rate::BENCH,
+    install::BENCH,
 ];
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl Deployed {
         }
         // one of its own leaves nothing outside within reach, and port 4000 is the machine's alone
         let private_network = options.cluster.is_none() && options.slurm.is_none();
-        let machine = Machine::start(systemd::Options { units, binds, private_network }).await;
+        let machine = Machine::start(systemd::Options { root: None, units, binds, private_network }).await;
         let deployed = Self { machine, account, jobs };
         deployed.install(options, ssh_port).await;
         deployed.machine.systemctl(["start", "test-sshd"]).await;

@@ -2,7 +2,7 @@
 # becoming systemd.
 set -eu
 dir=$1 work=$1/disk
-mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$work/root"
+mount -t overlay overlay -o "lowerdir=$(cat "$dir/root"),upperdir=$work/upper,workdir=$work/work" "$work/root"
 root=$work/root
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys" 2> /dev/null || mount --bind /sys "$root/sys"

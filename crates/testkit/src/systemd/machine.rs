@@ -40,6 +40,9 @@ impl Unit {
 /// What a machine has beyond this one's own programs.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// The root file system that it has instead of this machine's own; nothing is written to it. One of a distribution
+    /// with systemd.
+    pub root: Option<PathBuf>,
     /// Unit files; none is enabled or started.
     pub units: Vec<Unit>,
     /// Folders of this machine and where they are inside. `/tmp` inside is empty otherwise.
@@ -68,7 +71,8 @@ impl Machine {
     /// When systemd is missing, the test is not root's, or it does not boot in time.
     pub async fn start(options: Options) -> Self {
         assert!(is_root(), "a machine with a systemd of its own needs root");
-        assert!(Path::new("/lib/systemd/systemd").exists(), "systemd is missing: run scripts/setup once as root");
+        let root = options.root.as_deref().unwrap_or(Path::new("/"));
+        assert!(root.join("lib/systemd/systemd").exists(), "systemd is missing: run scripts/setup once as root");
         let dir = TestDir::new();
         dir.folder("units");
         for unit in &options.units {
@@ -77,6 +81,7 @@ impl Machine {
         }
         let binds = options.binds.iter().map(|(from, to)| format!("{}\t{}\n", from.display(), to.display()));
         dir.write("binds", binds.collect::<String>());
+        dir.write("root", root.display().to_string());
         dir.write("boot.sh", include_str!("boot.sh"));
         if options.private_network {
             dir.write("private-network", "");
