@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 const LIMIT: Duration = Duration::from_secs(20);
 /// By whom fields are managed.
 const MANAGER: &str = "interlinkctl";
+/// What a body is otherwise.
+const JSON: &str = "application/json";
 
 /// A connection to the cluster.
 #[derive(Clone)]
@@ -48,10 +50,21 @@ impl Cluster {
     /// One sentence.
     pub async fn apply(&self, path: &str, object: &Value) -> Result<(), String> {
         let path = format!("{path}?fieldManager={MANAGER}&force=true");
-        match self.send("PATCH", &path, Some(object)).await? {
+        // server-side apply takes YAML, which JSON is
+        match self.send("PATCH", &path, Some(("application/apply-patch+yaml", object))).await? {
             Some(_) => Ok(()),
             None => Err(format!("{path} can't be made: what it belongs to does not exist")),
         }
+    }
+
+    /// Keeps the scheduler from binding more pods to a node, as `kubectl cordon` does; `false` where there is none.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub async fn cordon(&self, node: &str) -> Result<bool, String> {
+        let patch = json!({"spec": {"unschedulable": true}});
+        let path = format!("/api/v1/nodes/{node}?fieldManager={MANAGER}");
+        Ok(self.send("PATCH", &path, Some(("application/merge-patch+json", &patch))).await?.is_some())
     }
 
     /// Deletes an object with what depends on it; `false` where there is none.
@@ -60,14 +73,13 @@ impl Cluster {
     /// One sentence.
     pub async fn delete(&self, path: &str) -> Result<bool, String> {
         let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
-        Ok(self.send("DELETE", path, Some(&options)).await?.is_some())
+        Ok(self.send("DELETE", path, Some((JSON, &options))).await?.is_some())
     }
 
-    async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Option<Value>, String> {
-        // server-side apply takes YAML, which JSON is
-        let kind = if method == "PATCH" { "application/apply-patch+yaml" } else { "application/json" };
+    async fn send(&self, method: &str, path: &str, body: Option<(&str, &Value)>) -> Result<Option<Value>, String> {
+        let (kind, body) = body.map_or((JSON, String::new()), |(kind, body)| (kind, body.to_string()));
         let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
-        let body = body.map(ToString::to_string).unwrap_or_default().into_bytes();
+        let body = body.into_bytes();
         let request = request.body(body).map_err(|e| e.to_string())?;
         let text = match tokio::time::timeout(LIMIT, self.client.request_text(request)).await {
             Err(_) => return Err(format!("the cluster does not answer within {} s", LIMIT.as_secs())),

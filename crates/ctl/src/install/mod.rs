@@ -82,12 +82,17 @@ async fn both(args: &InstallArgs, wishes: Wishes, far: &Far) -> Result<u8, Failu
     let public = step::key::public(&place.local.join(".ssh/id_ed25519"));
     let key = std::fs::read_to_string(&public).map_err(|e| Failure::failed(format!("{}: {e}", public.display())))?;
     far.install(&wishes, Some(key.trim()), false).await.map_err(Failure::failed)?;
-    if place.me.as_ref().is_none_or(|me| me.manager) {
-        // Refused until now, it tries less and less often; asked, it tries at once. Without this it comes up, too.
-        let _ = place.manager().ctl(&["reload", "interlink-tunnel.service"]).await;
-    }
+    nudge(&place).await;
     say("done: both ends are installed; interlinkctl check looks whether they work together");
     Ok(0)
+}
+
+/// Has the tunnel of this machine try its key now. Refused until then, it tries less and less often, and comes up
+/// without this, too.
+async fn nudge(place: &Place) {
+    if place.me.as_ref().is_none_or(|me| me.manager) {
+        let _ = place.manager().ctl(&["reload", "interlink-tunnel.service"]).await;
+    }
 }
 
 /// Installs this end; with the other one at hand, its host keys are known.
@@ -131,6 +136,9 @@ async fn here(args: &InstallArgs, far: Option<&Far>) -> Result<u8, Failure> {
         (_, true) => format!("a dry run: {changed} steps would change something, {same} are as they should be"),
         (_, false) => format!("done: {changed} steps changed something, {same} were as they should be"),
     });
+    if !args.dry_run && args.role == Role::Remote && shared {
+        nudge(&place).await;
+    }
     if !args.dry_run && far.is_none() {
         for line in next(args.role, &wishes, &facts, &place).await {
             say(line);

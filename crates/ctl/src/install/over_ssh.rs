@@ -73,9 +73,42 @@ pub struct Far {
     pub from: Option<String>,
 }
 
-/// Run there by the person's own shell.
+/// Run there by `sh`, whatever the person's own shell is.
 const LOOK: &str = "umask 077; id -u; uname -m; echo \"from $SSH_CONNECTION\"; mktemp -d /tmp/interlink-install-XXXXXXXX; \
+                    if command -v sudo >/dev/null 2>&1; then \
+                    if sudo -n true >/dev/null 2>&1; then echo sudo free; else echo sudo asks; fi; \
+                    else echo sudo none; fi; \
                     cat /etc/ssh/ssh_host_*_key.pub 2>/dev/null; true";
+
+/// How a person becomes root there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sudo {
+    /// `sudo` asks nothing.
+    Free,
+    /// It asks for a password, or refuses this person: it tells which only to who has typed one.
+    Asks,
+    /// There is none.
+    None,
+}
+
+/// Why `target` can't install there as root; `None` where it can. `terminal`: whether a password can be typed.
+fn not_root(target: &Target, uid: u32, sudo: Sudo, terminal: bool) -> Option<String> {
+    let Target { user, host, .. } = target;
+    match sudo {
+        _ if uid == 0 => None,
+        Sudo::Free => None,
+        Sudo::Asks if terminal => None,
+        Sudo::Asks => Some(format!(
+            "{user} needs a password for sudo at {host}, and there is no terminal here to type it: run this in a \
+             terminal, let {user} run sudo there without one (NOPASSWD), or install for {user} alone with \
+             --remote-unprivileged"
+        )),
+        Sudo::None => Some(format!(
+            "{user} is not root at {host}, and there is no sudo: log in as root there (--remote root@{host}), or \
+             install for {user} alone with --remote-unprivileged"
+        )),
+    }
+}
 
 /// What there is at the other end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +117,7 @@ struct Look {
     machine: String,
     from: Option<String>,
     dir: String,
+    sudo: Sudo,
     keys: Vec<String>,
 }
 
@@ -93,8 +127,20 @@ fn look(text: &str) -> Option<Look> {
     let machine = lines.next()?.trim().to_owned();
     let from = lines.next()?.strip_prefix("from ")?.split(' ').next().filter(|word| !word.is_empty());
     let dir = lines.next()?.trim().to_owned();
+    let sudo = match lines.next()?.trim() {
+        "sudo free" => Sudo::Free,
+        "sudo asks" => Sudo::Asks,
+        _ => Sudo::None,
+    };
     let keys = lines.filter(|line| line.starts_with("ssh-") || line.starts_with("ecdsa-")).map(str::to_owned).collect();
-    dir.starts_with("/tmp/interlink-install-").then(|| Look { uid, machine, from: from.map(str::to_owned), dir, keys })
+    dir.starts_with("/tmp/interlink-install-").then(|| Look {
+        uid,
+        machine,
+        from: from.map(str::to_owned),
+        dir,
+        sudo,
+        keys,
+    })
 }
 
 impl Far {
@@ -124,7 +170,8 @@ impl Far {
 
     async fn prepare(&mut self, programs: &Path, unprivileged: bool) -> Result<(), String> {
         let far = self;
-        let said = far.ssh(LOOK).await?;
+        let line = format!("exec sh -c {}", shlex::try_quote(LOOK).map_err(|e| e.to_string())?);
+        let said = far.ssh(&line).await?;
         let found = look(&said.out).filter(|_| said.ok());
         let found = found.ok_or_else(|| {
             format!(
@@ -144,6 +191,10 @@ impl Far {
                 std::env::consts::ARCH
             ));
         }
+        let terminal = std::io::stdin().is_terminal();
+        if let Some(why) = not_root(&far.target, found.uid, found.sudo, terminal).filter(|_| !unprivileged) {
+            return Err(why);
+        }
         far.sudo = (!unprivileged).then_some(found.uid != 0);
         far.from = found.from;
         let name = if far.target.port == 22 {
@@ -152,7 +203,24 @@ impl Far {
             format!("[{}]:{}", far.target.host, far.target.port)
         };
         far.host_keys = host_keys::lines(&found.keys.iter().map(|key| format!("{name} {key}\n")).collect::<String>());
-        far.copy(programs).await
+        far.copy(programs).await?;
+        far.starts().await
+    }
+
+    /// Whether the programs start there: it may be older than they are, and `/tmp` may be for no programs.
+    async fn starts(&self) -> Result<(), String> {
+        for program in ["interlinkctl", "interlink-plugin"] {
+            let said = self.ssh(&format!("{}/{program} --version", self.dir)).await?;
+            if !said.ok() {
+                return Err(format!(
+                    "{program} does not start at {}: {}; copy programs that fit there by hand, and run interlinkctl \
+                     install --role remote",
+                    self.target.host,
+                    said.why()
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Runs `interlinkctl install --role remote` there; its words go to the operator's terminal.
@@ -293,12 +361,29 @@ mod tests {
 
     #[test]
     fn what_the_other_end_says_is_read() {
-        let text = "1000\nx86_64\nfrom 192.0.2.7 5000 192.0.2.8 22\n/tmp/interlink-install-AbCdEfGh\nssh-ed25519 AAAA root@hpc\n";
+        let text = "1000\nx86_64\nfrom 192.0.2.7 5000 192.0.2.8 22\n/tmp/interlink-install-AbCdEfGh\nsudo asks\nssh-ed25519 AAAA root@hpc\n";
         let found = look(text).unwrap();
         assert_eq!((found.uid, found.machine.as_str(), found.from.as_deref()), (1000, "x86_64", Some("192.0.2.7")));
+        assert_eq!(found.sudo, Sudo::Asks);
         assert_eq!(found.keys, ["ssh-ed25519 AAAA root@hpc"]);
         assert_eq!(look("Welcome!\n"), None);
         assert_eq!(look("0\nx86_64\nfrom \nmktemp: failed\n"), None);
+    }
+
+    #[test]
+    fn who_is_not_root_there_needs_a_sudo_that_can_be_answered() {
+        let target = Target::parse("me@hpc").unwrap();
+        for (uid, sudo, terminal, said) in [
+            (0, Sudo::None, false, None),
+            (1000, Sudo::Free, false, None),
+            (1000, Sudo::Asks, true, None),
+            (1000, Sudo::Asks, false, Some("me needs a password for sudo at hpc")),
+            (1000, Sudo::None, true, Some("--remote root@hpc")),
+        ] {
+            let why = not_root(&target, uid, sudo, terminal);
+            assert_eq!(why.is_some(), said.is_some(), "{sudo:?}: {why:?}");
+            assert!(why.is_none_or(|why| why.contains(said.unwrap()) && why.contains("--remote-unprivileged")));
+        }
     }
 
     #[test]

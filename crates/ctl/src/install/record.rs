@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::atomic;
+use super::step::firewall::Rule;
 use super::wishes::Wishes;
 
 /// One role's record.
@@ -24,6 +25,8 @@ pub struct Record {
     pub started: BTreeMap<String, String>,
     /// What was not there before: the titles of steps.
     pub made: BTreeSet<String>,
+    /// Rules that were added to a firewall, by the titles of their steps.
+    pub rules: BTreeMap<String, Rule>,
 }
 
 impl Record {

@@ -4,6 +4,7 @@ use super::facts::Facts;
 use super::nodes::Nodes;
 use super::place::Place;
 use super::plan;
+use super::step::firewall;
 use super::wishes::{Role, Wishes};
 
 /// What an operator must mend first, and what is only to be known.
@@ -88,6 +89,11 @@ fn remote(wishes: &Wishes, facts: &Facts, place: &Place, verdict: &mut Verdict) 
             .refused
             .push(format!("--public-key {key:?} is no public key: it begins with its type (ssh-ed25519 AAAA…)"));
     }
+    if let Some(from) = wishes.from.as_ref().filter(|from| !firewall::is_address(from)) {
+        verdict.refused.push(format!(
+            "--from {from:?} is no address: 192.0.2.7, 192.0.2.0/24 or 2001:db8::7, as the SSH server sees the tunnel come"
+        ));
+    }
     if place.me.is_none() && facts.sshd.is_none() {
         verdict
             .refused
@@ -162,7 +168,7 @@ mod tests {
     #[test]
     fn each_reason_is_one_sentence_with_its_remedy() {
         type Change = fn(&mut Facts, &mut Wishes);
-        let cases: [(Role, Change, &str); 15] = [
+        let cases: [(Role, Change, &str); 16] = [
             (Role::Local, |f, _| f.root = false, "put sudo before it"),
             (Role::Local, |f, _| f.systemd = false, "--user"),
             (Role::Local, |f, _| f.missing.push("/x/interlink".into()), "--bin-dir"),
@@ -178,6 +184,7 @@ mod tests {
             (Role::Local, |f, _| f.operators_kubeconfig = None, "--kubeconfig"),
             (Role::Remote, |_, w| w.jobs = Some("jobs".into()), "--jobs jobs is not an absolute path"),
             (Role::Remote, |_, w| w.public_key = Some("AAAA".into()), "is no public key"),
+            (Role::Remote, |_, w| w.from = Some("hpc to any".into()), "--from \"hpc to any\" is no address"),
             (Role::Remote, |f, _| f.sshd = None, "there is no sshd here"),
             (Role::Remote, |f, _| f.nodes = says(None, None), "n1 does not know the account interlink"),
             (Role::Remote, |f, _| f.nodes = says(Some(5), None), "is number 5 on the compute node n1 and 990 here"),

@@ -1,5 +1,6 @@
 //! Takes an installation away: what its record says, and nothing else.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,7 +54,9 @@ pub async fn uninstall(args: UninstallArgs) -> Result<u8, Failure> {
     let mut kept = Vec::new();
     if args.role == Role::Remote {
         let jobs = plan::jobs(&record.wishes, &place);
-        kept.extend((!pods::of_jobs(&jobs).is_empty()).then_some(jobs));
+        if !pods::of_jobs(&jobs).is_empty() {
+            kept = vec![jobs, path.clone()];
+        }
     }
     let mut site = Site { kept, shared: other(&place, args.role)?.is_some(), record, ..Site::default() };
     // so that the steps are those that were made
@@ -64,11 +67,21 @@ pub async fn uninstall(args: UninstallArgs) -> Result<u8, Failure> {
     if args.role == Role::Remote {
         end_sessions(&place.remote.join("bin/plugin"));
     }
-    let _ = std::fs::remove_file(&path);
+    if site.kept.is_empty() {
+        let _ = std::fs::remove_file(&path);
+    }
     if place.me.as_ref().is_none_or(|me| me.manager) {
         let _ = place.manager().ctl(&["daemon-reload"]).await;
     }
-    say(format!("done: the {} end is gone, {} steps were undone", args.role.name(), tally.changed));
+    let count = tally.changed;
+    say(match site.kept.first() {
+        None => format!("done: the {} end is gone, {count} steps were undone", args.role.name()),
+        Some(jobs) => format!(
+            "done: {count} steps were undone; {} and the account stay for the jobs that go on: run this again when they \
+             have ended, and they go too",
+            jobs.display()
+        ),
+    });
     Ok(0)
 }
 
@@ -115,9 +128,15 @@ async fn nobody_runs_here(
         }
     };
     if args.drain {
-        pods::delete(&cluster, &running).await.map_err(Failure::failed)?;
+        // or what a Deployment makes in the place of its pods comes here again
+        cluster.cordon(node).await.map_err(Failure::failed)?;
         let deadline = tokio::time::Instant::now() + args.timeout;
+        let mut deleted = BTreeSet::new();
         while !running.is_empty() && tokio::time::Instant::now() < deadline {
+            // some may have been bound before the cordon
+            let new: Vec<String> = running.into_iter().filter(|pod| !deleted.contains(pod)).collect();
+            pods::delete(&cluster, &new).await.map_err(Failure::failed)?;
+            deleted.extend(new);
             tokio::time::sleep(PAUSE).await;
             running = pods::of_node(&cluster, node).await.map_err(Failure::failed)?;
         }
@@ -144,7 +163,11 @@ fn refuse_while(running: &[String], args: &UninstallArgs) -> Result<(), Failure>
     let named = running.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
     let more = if running.len() > 5 { ", …" } else { "" };
     let remedy = match (args.drain, args.role) {
-        (true, _) => {
+        (true, Role::Local) => {
+            "they did not end in time; a longer --timeout waits for them, --abandon leaves their jobs to themselves; \
+             until then the node takes no other (kubectl uncordon)"
+        }
+        (true, Role::Remote) => {
             "they did not end in time; a longer --timeout waits for them, --abandon leaves their jobs to themselves"
         }
         (false, Role::Local) => {

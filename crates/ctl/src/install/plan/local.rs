@@ -5,7 +5,7 @@ use crate::install::keep::Program;
 use crate::install::step::Plan;
 use crate::install::step::directory::Directory;
 use crate::install::step::file::File;
-use crate::install::step::firewall::{Pass, Rule};
+use crate::install::step::firewall::{Opening, Pass};
 use crate::install::step::key::Key;
 use crate::install::step::kubernetes::{self, Login};
 use crate::install::step::leftover::Leftover;
@@ -80,8 +80,8 @@ pub(super) fn plan(task: Task<'_>) -> Plan {
     for file in programs.into_iter().chain([script]).chain(configs).chain(environment).chain(task.logrotate()) {
         plan.push(Box::new(file));
     }
-    for rule in firewall(task) {
-        plan.push(Box::new(rule));
+    for opening in firewall(task) {
+        plan.push(Box::new(opening));
     }
     if let Some(operators) = &facts.operators_kubeconfig {
         for object in kubernetes::objects(operators, wishes.nodename()) {
@@ -159,13 +159,18 @@ fn kubelet_env(wishes: &Wishes) -> Option<String> {
 }
 
 /// SSH out, and the API server in to the kubelet's port.
-fn firewall(task: Task<'_>) -> Vec<Rule> {
-    let (Some(firewall), None) = (&task.facts.firewall, &task.place.me) else { return Vec::new() };
+fn firewall(task: Task<'_>) -> Vec<Opening> {
+    if task.place.me.is_some() {
+        return Vec::new();
+    }
     let port = task.wishes.server().map_or(22, |(_, port)| port);
-    let rule = |pass, why: &str| Rule { firewall: firewall.clone(), pass, why: why.into() };
+    let opening = |pass, why: &str| Opening { firewall: task.facts.firewall.clone(), pass, why: why.into() };
     vec![
-        rule(Pass::Out { port }, "SSH for the tunnel"),
-        rule(Pass::In { port: task.wishes.kubelet_port(), from: None }, "the cluster to the virtual kubelet, for logs"),
+        opening(Pass::Out { port }, "SSH for the tunnel"),
+        opening(
+            Pass::In { port: task.wishes.kubelet_port(), from: None },
+            "the cluster to the virtual kubelet, for logs",
+        ),
     ]
 }
 

@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn no_rule_of_any_firewall_opens_the_plugin() {
-        let chain = || Some(["inet", "filter", "input"].map(str::to_owned));
+        let chain = || vec![["inet", "filter", "input"].map(str::to_owned)];
         let firewalls = [Firewall::Ufw, Firewall::Firewalld, Firewall::Nftables { input: chain(), output: chain() }];
         for firewall in firewalls {
             for via in [Via::Rexec, Via::Rport, Via::Rsock] {
@@ -231,8 +231,11 @@ mod tests {
                 let wishes = Wishes { via: Some(via), from: Some("192.0.2.7".into()), ..wishes() };
                 for role in [Role::Local, Role::Remote] {
                     let plan = plan(role, Task { wishes: &wishes, facts: &facts, place: &Place::system() });
-                    let rules: Vec<String> =
-                        plan.iter().map(|step| format!("{step:?}")).filter(|step| step.starts_with("Rule ")).collect();
+                    let rules: Vec<String> = plan
+                        .iter()
+                        .map(|step| format!("{step:?}"))
+                        .filter(|step| step.starts_with("Opening "))
+                        .collect();
                     assert!(!rules.is_empty() && !rules.iter().any(|rule| rule.contains("4000")), "{rules:?}");
                 }
             }

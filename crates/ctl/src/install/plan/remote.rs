@@ -8,7 +8,7 @@ use crate::install::place::Place;
 use crate::install::step::Plan;
 use crate::install::step::authorized::{Authorized, COMMENT};
 use crate::install::step::directory::Directory;
-use crate::install::step::firewall::{Pass, Rule};
+use crate::install::step::firewall::{Opening, Pass};
 use crate::install::step::leftover::Leftover;
 use crate::install::step::service::Service;
 use crate::install::step::sshd::{self, Match, Place as Where};
@@ -75,9 +75,10 @@ pub(super) fn plan(task: Task<'_>) -> Plan {
     {
         plan.push(Box::new(match_block(wishes.via(), &task.name(), main)));
     }
-    if let (Some(firewall), Some(from), None) = (&facts.firewall, &wishes.from, &place.me) {
+    if let (Some(from), None) = (&wishes.from, &place.me) {
         let pass = Pass::In { port: facts.ssh_port, from: Some(from.clone()) };
-        plan.push(Box::new(Rule { firewall: firewall.clone(), pass, why: "SSH for the tunnel to the plugin".into() }));
+        let (firewall, why) = (facts.firewall.clone(), "SSH for the tunnel to the plugin".into());
+        plan.push(Box::new(Opening { firewall, pass, why }));
     }
     let (mut units, mut services) = (vec![unit], vec![service]);
     if scheduler(wishes, facts.slurm.as_deref()) == Scheduler::Local {

@@ -65,7 +65,7 @@ impl Step for Directory {
 
     async fn undo(&self, site: &mut Site) -> Result<bool, String> {
         if site.kept.iter().any(|kept| kept.starts_with(&self.path)) {
-            say(format!("left      {}: jobs that go on are in it", self.title()));
+            say(format!("left      {}: jobs that go on need it", self.title()));
             return Ok(false);
         }
         if site.record.made.contains(&self.title()) && !self.strict {

@@ -46,7 +46,8 @@ pub struct Site {
     pub changed: BTreeSet<PathBuf>,
     /// Whether the other role is on this machine too: what both use stays.
     pub shared: bool,
-    /// Job directories of pods that are left to themselves: they stay, and so do the account and what they are in.
+    /// What pods that are left to themselves still need, and the record, for when they have ended: it stays, and so do
+    /// the account and what it is in.
     pub kept: Vec<PathBuf>,
 }
 
