@@ -14,7 +14,8 @@
 //! - [`files`], [`tunnel`], [`agreement`]: the configurations, and their addresses against one another.
 //! - [`programs`], [`sockets`]: the programs' own word, and the sockets between them.
 //! - [`ping`]: through the chain. [`cluster`]: the Kubernetes side. [`deep`]: a real test pod.
-//! - [`modes`]: whose the files are. [`remote`]: the far end, on its own machine.
+//! - [`modes`], [`units`], [`logs`]: whose the files are, what systemd makes of the services, where their logs go.
+//! - [`remote`]: the far end, on its own machine.
 //! - [`textfile`], [`logfile`]: the report for Prometheus, and for a log.
 
 pub mod agreement;
@@ -22,6 +23,7 @@ pub mod cluster;
 pub mod deep;
 pub mod files;
 pub mod logfile;
+pub mod logs;
 pub mod modes;
 pub mod ping;
 pub mod programs;
@@ -31,6 +33,7 @@ pub mod sockets;
 pub mod step;
 pub mod textfile;
 pub mod tunnel;
+pub mod units;
 pub mod words;
 
 use std::io::{IsTerminal, Write};
@@ -174,7 +177,7 @@ async fn walk(options: &Options) -> Result<Walked, Failure> {
     if let (true, Some(remote)) = (options.remote_only, &options.remote) {
         let plugin = programs::ask(Program::Plugin, &state_socket(&dir, Program::Plugin), options.limit).await;
         let mut steps = remote::walk(remote, &plugin, options.limit).await;
-        steps.extend(modes::judge(&held(&[&plugin])));
+        steps.extend(around(&[&plugin], &dir, options.limit).await);
         return Ok(Walked { steps, node: None, server: None });
     }
     let before = Words::ask(&dir, tunnel_state, options.limit).await;
@@ -242,7 +245,8 @@ async fn walk(options: &Options) -> Result<Walked, Failure> {
             "name it with --nodename, or start virtual-kubelet",
         )],
     });
-    steps.extend(modes::judge(&held(&[&words.kubelet, &words.api, &words.tunnel, &words.plugin])));
+    let all = [&words.kubelet, &words.api, &words.tunnel, &words.plugin];
+    steps.extend(around(&all, &dir, options.limit).await);
     if let Some(remote) = &options.remote {
         let far = remote::walk(remote, &words.plugin, options.limit).await;
         // The pings through the chain say the same, and more.
@@ -252,9 +256,17 @@ async fn walk(options: &Options) -> Result<Walked, Failure> {
     Ok(Walked { steps, node, server: listens })
 }
 
-/// The processes of those programs that said theirs.
-fn held(heard: &[&Heard]) -> Vec<modes::Process> {
-    heard.iter().filter_map(|heard| modes::process(heard.program.hop(), heard.state()?.pid)).collect()
+/// What is around the programs that said who they are: their files, their services, their logs.
+async fn around(heard: &[&Heard], dir: &Path, limit: Duration) -> Vec<Step> {
+    let pids: Vec<_> = heard.iter().filter_map(|heard| Some((heard.program.hop(), heard.state()?.pid))).collect();
+    let processes: Vec<_> = pids.iter().filter_map(|(hop, pid)| modes::process(hop, *pid)).collect();
+    let logs: Vec<_> = pids.iter().filter_map(|(hop, pid)| logs::of(hop, *pid)).collect();
+    // Others than the machine's own services have other units, or none.
+    let units = if dir == Path::new(SYSTEM_RUNTIME) { units::ask(limit).await } else { Vec::new() };
+    let mut steps = modes::judge(&processes);
+    steps.extend(units::judge(&units));
+    steps.extend(logs::judge(&logs));
+    steps
 }
 
 /// Programs, sockets and the SSH connection.
@@ -268,7 +280,8 @@ fn hops(
     let answered = plugin.is_some_and(Pinged::is_well);
     // Whoever else carries the connections, or a plugin on this machine, does as well.
     let without_tunnel = answered || dials.is_some_and(|endpoint| endpoint.socket().is_none());
-    let user = |heard: &Heard| heard.state().and_then(|state| sockets::user_of(state.pid));
+    let pid = |heard: &Heard| heard.state().map(|state| state.pid);
+    let user = |heard: &Heard| pid(heard).and_then(sockets::user_of);
     let mut steps = Vec::new();
     // It may run in the cluster, and this machine only carries what it says.
     if no_kubelet_file && matches!(words.kubelet.word, Word::Missing) && words.kubelet.processes.is_empty() {
@@ -285,7 +298,7 @@ fn hops(
             owner: ("interlink", "api"),
             client: ("virtual-kubelet", user(&words.kubelet)),
         };
-        steps.push(sockets::judge(&meeting, &sockets::look(path)));
+        steps.push(sockets::judge(&meeting, &sockets::look_for(path, pid(&words.api))));
     }
     steps.extend(programs::judge(&words.api, true));
     if let Some(path) = dials.and_then(Endpoint::socket) {
@@ -296,7 +309,11 @@ fn hops(
             owner: ("ssh-tunnel", "tunnel"),
             client: ("interlink", user(&words.api)),
         };
-        steps.push(sockets::judge(&meeting, &sockets::look(path)));
+        let file = sockets::look_for(path, pid(&words.tunnel));
+        steps.push(match programs::judge_reverse(&words.tunnel, path) {
+            Some(step) if file == sockets::File::Missing => step,
+            _ => sockets::judge(&meeting, &file),
+        });
     }
     match programs::judge(&words.tunnel, !without_tunnel) {
         // What is needed is told apart from what is merely not ours to ask.

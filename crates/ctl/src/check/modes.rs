@@ -78,7 +78,7 @@ fn named(args: &[String], environment: &[String]) -> Vec<File> {
 }
 
 /// `-flag value`, `--flag value`, `-flag=value`.
-fn flag(args: &[String], name: &str) -> Option<String> {
+pub(super) fn flag(args: &[String], name: &str) -> Option<String> {
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let Some(rest) = arg.strip_prefix('-').map(|arg| arg.strip_prefix('-').unwrap_or(arg)) else { continue };

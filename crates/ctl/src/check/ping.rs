@@ -204,4 +204,30 @@ mod tests {
         assert_eq!(step.fault().unwrap().cause, "its ping is answered with an error: boom");
         assert!(step.fault().unwrap().remedy.contains("log"));
     }
+
+    #[tokio::test]
+    async fn an_error_answer_and_a_page_are_no_answers_and_silence_ends() {
+        use axum::http::StatusCode;
+        use axum::routing::any;
+        let limit = Duration::from_millis(300);
+        let router = axum::Router::new()
+            .route("/pinglink", any(async || (StatusCode::INTERNAL_SERVER_ERROR, "boom")))
+            .route("/status", any(async || "<html>please log in</html>"));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = |address: std::net::SocketAddr| Endpoint::parse(&format!("http://{address}"), "").unwrap();
+        let endpoint = at(listener.local_addr().unwrap());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let refused = api(&endpoint, Duration::from_secs(20)).await;
+        let steps = judge(Some(&plugin(&endpoint, true, Duration::from_secs(20)).await), Some(&refused));
+        for (step, cause) in
+            [(&steps[0], "its ping is answered with an error"), (&steps[1], "its ping is answered with an error: boom")]
+        {
+            assert!(step.fault().is_some_and(|fault| fault.cause.contains(cause)), "{step:?}");
+        }
+        server.abort();
+        // Whoever takes the connection and says nothing.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pinged = api(&at(silent.local_addr().unwrap()), limit).await;
+        assert!(matches!(pinged.outcome, Outcome::Silent { .. }), "{pinged:?}");
+    }
 }

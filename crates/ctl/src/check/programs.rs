@@ -244,6 +244,23 @@ pub fn judge_tunnel(heard: &Heard) -> Vec<Step> {
     steps
 }
 
+/// What a tunnel in reverse leaves undone for an API server that dials `socket` on this machine.
+#[must_use]
+pub fn judge_reverse(heard: &Heard, socket: &Path) -> Option<Step> {
+    let forwards = heard.state()?.details.get("forwards")?.as_array()?;
+    let forward = forwards.iter().find(|forward| forward["reverse"] == true)?;
+    let there = forward["listens"].as_str().unwrap_or("the server");
+    Some(Step::failed(
+        Id::TunnelSocket,
+        "tunnel",
+        format!(
+            "ssh-tunnel runs with -reverse, so it listens at {there} on the server, and nothing does at {} (SidecarURL)",
+            socket.display()
+        ),
+        "start ssh-tunnel without -reverse where the API server is on this machine and the plugin on the server",
+    ))
+}
+
 /// What the virtual kubelet says about the chain.
 #[must_use]
 pub fn judge_kubelet_view(heard: &Heard) -> Option<Step> {
@@ -341,6 +358,39 @@ mod tests {
         let starting = r#"[{"hop":"tunnel","state":"starting"}]"#;
         let steps = judge_tunnel(&heard(Program::Tunnel, state(starting), &[]));
         assert!(steps[0].fault().unwrap().cause.contains("still connecting to login:22"));
+    }
+
+    #[test]
+    fn a_tunnel_in_reverse_is_told_from_one_that_goes_forward() {
+        let with = |forwards: &str| {
+            let text = format!(
+                r#"{{"program":"p","version":"1","pid":7,"startedAt":"2026-01-01T00:00:00Z","hops":[],"details":{{"forwards":{forwards}}}}}"#
+            );
+            let word = Word::Said(Box::new(serde_json::from_str(&text).unwrap()));
+            judge_reverse(&heard(Program::Tunnel, word, &[]), Path::new("/run/interlink/plugin.sock"))
+        };
+        let step = with(r#"[{"listens":"localhost:4000","reverse":true}]"#).unwrap();
+        let fault = step.fault().unwrap();
+        assert!(fault.cause.contains("-reverse, so it listens at localhost:4000 on the server"), "{fault:?}");
+        assert!(fault.cause.contains("/run/interlink/plugin.sock") && fault.remedy.contains("without -reverse"));
+        assert_eq!(with(r#"[{"listens":"/run/interlink/plugin.sock","reverse":false}]"#), None);
+    }
+
+    #[test]
+    fn a_program_is_known_by_its_name_and_not_by_its_arguments() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("ssh-tunnel");
+        std::fs::write(&log, "").unwrap();
+        let mut tail = std::process::Command::new("tail").arg("-f").arg(&log).spawn().unwrap();
+        // the kernel gives a program its name just after it has begun
+        let itself = (0..2000).any(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            processes("tail").contains(&tail.id())
+        });
+        let seen = processes("ssh-tunnel").contains(&tail.id());
+        tail.kill().unwrap();
+        tail.wait().unwrap();
+        assert!(itself && !seen, "tail -f {}: {itself} {seen}", log.display());
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum File {
     Denied,
     /// Something else.
     NotASocket,
+    /// Nothing for others, but a socket for that process, which has directories of its own.
+    Apart(u32),
     /// A socket.
     Socket {
         /// Its owner.
@@ -60,6 +62,19 @@ pub struct Meeting {
     pub owner: (&'static str, &'static str),
     /// Who dials, and as which user, where that is known.
     pub client: (&'static str, Option<u32>),
+}
+
+/// Looks at `path`, and if nothing is there, at what the process `owner` has there.
+#[must_use]
+pub fn look_for(path: &Path, owner: Option<u32>) -> File {
+    let theirs = |pid: &u32| {
+        let path = Path::new("/proc").join(pid.to_string()).join("root").join(path.strip_prefix("/").unwrap_or(path));
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+    };
+    match look(path) {
+        File::Missing => owner.filter(theirs).map_or(File::Missing, File::Apart),
+        found => found,
+    }
 }
 
 /// Looks at `path`. Connecting to it tells who listens; nothing is sent.
@@ -121,6 +136,16 @@ pub fn judge(meeting: &Meeting, file: &File) -> Step {
             return failed(
                 format!("the directory of the socket {path} ({key}) is closed to this user"),
                 "run interlinkctl check as the user of the programs or as root".to_owned(),
+            );
+        }
+        File::Apart(pid) => {
+            return failed(
+                format!(
+                    "the socket {path} ({key}) is in a directory that only {owner} (process {pid}) has, as PrivateTmp= gives each service a /tmp of its own"
+                ),
+                format!(
+                    "give {key} a path in /run/interlink, which all services see, and restart {owner} and {client}"
+                ),
             );
         }
         File::NotASocket => {
@@ -206,6 +231,7 @@ mod tests {
             (File::Missing, None, "✗ plugin.sock (SidecarURL) is not there", "start (or restart) ssh-tunnel"),
             (File::Denied, None, "✗ closed to this user", "as root"),
             (File::NotASocket, None, "✗ is not a socket", "move it away"),
+            (File::Apart(7), None, "✗ only ssh-tunnel (process 7) has, as PrivateTmp=", "a path in /run/interlink"),
             (socket(0o600, Listener::Gone), None, "✗ nobody listens: ssh-tunnel is gone", "takes it over"),
             (socket(0o600, Listener::Denied), None, "✗ user with the number 998 and closed", "as that user"),
             (socket(0o600, process("interlink")), None, "✗ interlink (process 7) listens on", "a socket each"),
@@ -256,5 +282,29 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "").unwrap();
         assert_eq!(look(&path), File::NotASocket);
+    }
+
+    /// As a unit with PrivateTmp= has another /tmp than everybody else.
+    #[test]
+    fn a_socket_that_only_its_owner_sees_is_told_from_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, shared, ready) = (dir.path().join("own"), dir.path().join("tmp"), dir.path().join("ready"));
+        std::fs::create_dir(&own).unwrap();
+        std::fs::create_dir(&shared).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(own.join("s")).unwrap();
+        let script = r#"mount --bind "$1" "$2" && touch "$3" && exec sleep 60"#;
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+        let mut process = unshare.args([&own, &shared, &ready]).spawn().unwrap();
+        let began = std::time::Instant::now();
+        while !ready.exists() && process.try_wait().unwrap().is_none() && began.elapsed().as_secs() < 60 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let found = look_for(&shared.join("s"), Some(process.id()));
+        let (other, nobody) = (look_for(&shared.join("x"), Some(process.id())), look_for(&shared.join("s"), None));
+        process.kill().unwrap();
+        let pid = process.id();
+        process.wait().unwrap();
+        assert_eq!((found, other, nobody), (File::Apart(pid), File::Missing, File::Missing));
     }
 }

@@ -41,6 +41,10 @@ pub enum Id {
     SharedRoot,
     /// Whose the programs' files are.
     Modes,
+    /// The services as systemd has them.
+    Units,
+    /// The programs' log files.
+    Logs,
     /// The SSH connection.
     Link,
     /// What the tunnel says about the service at its far end.
@@ -83,6 +87,8 @@ impl Id {
             Self::Sshd => "effective sshd",
             Self::SharedRoot => "job directory",
             Self::Modes => "file modes",
+            Self::Units => "services",
+            Self::Logs => "log files",
             Self::Link => "ssh connection",
             Self::FarEnd => "far end",
             Self::Plugin => "plugin ping",
@@ -103,7 +109,8 @@ impl Id {
     fn needs(self) -> &'static [Self] {
         match self {
             Self::ApiConfig | Self::KubeletConfig | Self::PluginConfig | Self::Rights | Self::Cluster => &[],
-            Self::TunnelConfig | Self::PluginPort | Self::Key | Self::Sshd | Self::Modes => &[],
+            Self::TunnelConfig | Self::PluginPort | Self::Key | Self::Sshd => &[],
+            Self::Modes | Self::Units | Self::Logs => &[],
             Self::PluginProcess | Self::SharedRoot => &[Self::PluginConfig],
             Self::PluginSocket => &[Self::PluginConfig, Self::PluginProcess],
             Self::Agreement => &[Self::ApiConfig, Self::KubeletConfig],

@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) locked_out: bool,
     /// Instead of the tunnel's usual far end.
     pub(crate) far_end: Option<[String; 2]>,
+    /// More flags of the tunnel.
+    pub(crate) tunnel: Vec<String>,
     /// More lines of the API server's file; they win.
     pub(crate) api: String,
     /// More lines of the kubelet's file; they win.
@@ -131,6 +133,7 @@ impl Chain {
             .arg(hosts)
             .args(["-wait", "1s", "-lsock", &at("run/plugin.sock")])
             .args(far_end)
+            .args(plan.tunnel)
             .start();
         let api = dir.write(
             "config/InterLinkConfig.yaml",

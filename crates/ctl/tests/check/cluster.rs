@@ -86,6 +86,7 @@ async fn the_node_is_part_of_the_chain() {
         .await;
     let step = report.step("node ready", "kubernetes");
     assert!(step["cause"].as_str().unwrap().contains("is NotReady: Kubernetes has not heard"), "{step}");
+    assert_eq!(report.code, Some(1), "a node that is NotReady is no warning");
     assert_eq!(report.step("node ready", "kubernetes")["follows_from"], "process");
 
     let output = chain.command().args(["--nodename", "other", "--json"]).output().unwrap();

@@ -167,8 +167,8 @@ async fn what_keeps_the_tunnel_from_starting_is_named_in_its_own_words() {
     // The seed's second command, where known_hosts has only keys of another type.
     chain.tunnel.terminate(GRACE).await;
     let empty = host_key("");
-    let report = chain.names("configuration", "tunnel", &empty.display().to_string(), "").await;
-    assert!(report.step("configuration", "tunnel")["remedy"].as_str().unwrap().len() > 10, "{}", report.text);
+    let cause = format!("the host key file {} holds no key", empty.display());
+    let report = chain.names("configuration", "tunnel", &cause, "ssh-keyscan").await;
     assert_eq!(report.step("process", "tunnel")["follows_from"], "configuration");
     host_key(&chain.sshd.known_hosts());
     env("");
@@ -256,6 +256,52 @@ async fn addresses_that_do_not_meet_are_named() {
             "SidecarURL: \"unix://",
         )
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_in_reverse_is_named_where_the_api_server_dials_it() {
+    let port = interlink_testkit::ports::free_port();
+    let far_end = Some([format!("-rport={port}"), "-reverse".to_owned()]);
+    let chain = Chain::start(Plan { far_end, ..Plan::default() }).await;
+    let cause = "ssh-tunnel runs with -reverse, so it listens at ";
+    chain.names("socket", "tunnel", cause, "start ssh-tunnel without -reverse").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guides_one_path_for_two_owners_is_named_with_the_lines_to_change() {
+    let chain = Chain::healthy().await;
+    chain.api.terminate(GRACE).await;
+    let socket = chain.dir.join("run/plugin.sock").display().to_string();
+    let text = format!("InterlinkAddress: unix://{socket}\nSidecarURL: http://remote-plugin.invalid\nSidecarPort: 4000\n");
+    chain.dir.write("config/InterLinkConfig.yaml", text);
+    chain.api.start_again();
+    assert_eq!(chain.api.exited(GRACE).await.code(), Some(78));
+    let report = chain.check();
+    let step = report.causes().into_iter().find(|step| step["hop"] == "tunnel").unwrap();
+    let cause = format!("interlink (InterlinkAddress) and ssh-tunnel (-lsock) are both to listen on unix://{socket}");
+    assert!(step["step"] == "agreement" && step["cause"].as_str().unwrap().contains(&cause), "{step}");
+    for words in ["SidecarURL", "InterlinkAddress", "-reverse"] {
+        assert!(step["remedy"].as_str().unwrap().contains(words), "{words}: {step}");
+    }
+    assert_eq!(report.code, Some(1), "{}", report.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_rotated_away_without_a_word_is_named() {
+    let dir = interlink_testkit::dirs::TestDir::new();
+    let log = dir.join("own.log");
+    let tunnel = vec!["-logfile".to_owned(), log.display().to_string()];
+    let chain = Chain::start(Plan { tunnel, ..Plan::default() }).await;
+    let report = chain.until("a healthy chain", |report| report.code == Some(0)).await;
+    assert_eq!(report.step("log files", "chain")["seen"], format!("written to {}", log.display()), "{}", report.text);
+    std::fs::rename(&log, dir.join("own.log.1")).unwrap();
+    let report = chain.check();
+    let step = report.step("log files", "tunnel");
+    let cause = format!("writes to {}.1: the file was rotated away and nobody said so", log.display());
+    assert!(step["warning"] == true && step["cause"].as_str().unwrap().contains(&cause), "{step}");
+    assert!(step["remedy"].as_str().unwrap().contains("kill -HUP"), "{step}");
+    chain.tunnel.signal(Signal::SIGHUP);
+    chain.until("the new file", |report| report.text.contains("\"written to ")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

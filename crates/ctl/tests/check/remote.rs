@@ -272,6 +272,14 @@ async fn job_directories_that_compute_nodes_do_not_see_are_named() {
         "a compute node does not see the DataRootFolder",
         "login and compute nodes share",
     );
+    // One with another list of accounts.
+    script("slurm/srun", "#!/bin/sh\necho none\n".to_owned());
+    far.names(
+        "job directory",
+        "plugin",
+        &format!("the account {} is not the compute nodes': one does not know it", user.name),
+        "run interlink-plugin as one that compute nodes know",
+    );
     script("slurm/srun", "#!/bin/sh\necho srun: error: Invalid account >&2\nexit 1\n".to_owned());
     far.warns("job directory", "Invalid account", "srun --ntasks=1 id");
 

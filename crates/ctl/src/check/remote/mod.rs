@@ -51,11 +51,11 @@ pub async fn walk(options: &Options, plugin: &Heard, limit: Duration) -> Vec<Ste
     let mut steps = config::judge(&file, form);
     steps.extend(programs::judge(plugin, true));
     if let Some(config) = file.get() {
-        steps.push(listens(&config.config.listen, limit).await);
+        steps.push(listens(&config.config.listen, plugin.state().map(|state| state.pid), limit).await);
         if let Endpoint::Tcp { port, .. } = config.config.listen {
             steps.push(port::judge(port, &port::listeners(port)));
         }
-        steps.push(shared::judge(config, &shared::look(config, user.as_ref(), options.deep, limit).await));
+        steps.push(shared::judge(config, &account, &shared::look(config, user.as_ref(), options.deep, limit).await));
     }
     if let (Some(config), true) = (file.get(), plugin.state().is_some()) {
         let pinged = ping::plugin(&config.config.listen, true, limit).await;
@@ -71,7 +71,7 @@ pub async fn walk(options: &Options, plugin: &Heard, limit: Duration) -> Vec<Ste
 }
 
 /// Whether its address takes connections: of a socket, what is at its path.
-async fn listens(endpoint: &Endpoint, limit: Duration) -> Step {
+async fn listens(endpoint: &Endpoint, plugin: Option<u32>, limit: Duration) -> Step {
     let Some(path) = endpoint.socket() else {
         let connected = tokio::time::timeout(limit, interlink_transport::Stream::connect(endpoint)).await;
         return match connected {
@@ -91,7 +91,7 @@ async fn listens(endpoint: &Endpoint, limit: Duration) -> Step {
         owner: ("interlink-plugin", "plugin"),
         client: ("sshd", None),
     };
-    super::sockets::judge(&meeting, &super::sockets::look(path))
+    super::sockets::judge(&meeting, &super::sockets::look_for(path, plugin))
 }
 
 /// Whose the plugin is: of the running one, else of its job directories, else the seed's.

@@ -31,6 +31,8 @@ pub enum Seen {
     Shared,
     /// A compute node doesn't.
     Apart,
+    /// A compute node does not know the account, or knows it by another number.
+    NoAccount(String),
     /// The job did not run: what the scheduler said.
     NoJob(String),
 }
@@ -59,6 +61,9 @@ pub async fn look(config: &PluginConfig, user: Option<&User>, deep: bool, limit:
     from_a_node(&Path::new(sbatch).with_file_name("srun"), root, user, limit).await
 }
 
+/// Runs in the job; its arguments are the account and the file.
+const QUESTION: &str = "id -u \"$1\" 2>/dev/null || echo none; ls -d \"$2\"";
+
 /// Makes a file and has a job look for it.
 async fn from_a_node(srun: &Path, root: &Path, user: Option<&User>, limit: Duration) -> Seen {
     let probe = Probe(root.join(format!(".check-{:08x}", rand::random::<u32>())));
@@ -69,7 +74,8 @@ async fn from_a_node(srun: &Path, root: &Path, user: Option<&User>, limit: Durat
     command
         .args(["--quiet", "--ntasks=1", "--time=1", "--job-name=interlink-check", "--chdir=/"])
         .arg(format!("--immediate={PATIENCE}"))
-        .args(["ls", "-d"])
+        .args(["/bin/sh", "-c", QUESTION, "sh"])
+        .arg(user.map_or("", |user| user.name.as_str()))
         .arg(&probe.0)
         .current_dir("/")
         .stdin(Stdio::null())
@@ -83,12 +89,27 @@ async fn from_a_node(srun: &Path, root: &Path, user: Option<&User>, limit: Durat
     match ended {
         Err(_) => Seen::NoJob(format!("srun did not end within {} s", limit.as_secs() + PATIENCE)),
         Ok(Err(error)) => Seen::NoJob(format!("{} can't be started: {error}", srun.display())),
-        Ok(Ok(output)) if output.status.success() => Seen::Shared,
+        Ok(Ok(output)) if output.status.success() => {
+            let said = String::from_utf8_lossy(&output.stdout);
+            user.and_then(|user| stranger(&said, user.uid.as_raw())).map_or(Seen::Shared, Seen::NoAccount)
+        }
         Ok(Ok(output)) => {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             let not_found = said.contains("No such file") || said.contains("cannot access");
             if not_found { Seen::Apart } else { Seen::NoJob(said.lines().next().unwrap_or_default().to_owned()) }
         }
+    }
+}
+
+/// Why jobs of the account with the number `here` can't run where a job printed this: a number first, or none.
+fn stranger(said: &str, here: u32) -> Option<String> {
+    match said.lines().next()?.trim() {
+        "none" => Some("does not know it".to_owned()),
+        there => there
+            .parse()
+            .ok()
+            .filter(|there: &u32| *there != here)
+            .map(|there| format!("knows it by the number {there}, where it is {here} here")),
     }
 }
 
@@ -103,7 +124,7 @@ impl Drop for Probe {
 
 /// Judges it.
 #[must_use]
-pub fn judge(config: &PluginConfig, seen: &Seen) -> Step {
+pub fn judge(config: &PluginConfig, account: &str, seen: &Seen) -> Step {
     let root = config.config.data_root.display();
     let failed = |cause: String, remedy: &str| Step::failed(Id::SharedRoot, "plugin", cause, remedy);
     let move_it = "set DataRootFolder to a directory on a file system that login and compute nodes share, and restart interlink-plugin";
@@ -119,6 +140,10 @@ pub fn judge(config: &PluginConfig, seen: &Seen) -> Step {
         Seen::Apart => {
             failed(format!("a compute node does not see the DataRootFolder {root}, so no job can start"), move_it)
         }
+        Seen::NoAccount(why) => failed(
+            format!("the account {account} is not the compute nodes': one {why}, so it can't write to {root}"),
+            "give the account one number on all machines, or run interlink-plugin as one that compute nodes know",
+        ),
         Seen::NoJob(said) => Step::warned(
             Id::SharedRoot,
             "plugin",
@@ -127,5 +152,23 @@ pub fn judge(config: &PluginConfig, seen: &Seen) -> Step {
         ),
         Seen::Unasked(why) => Step::good(Id::SharedRoot, "plugin", format!("{root} is there; {why}")),
         Seen::Shared => Step::good(Id::SharedRoot, "plugin", format!("compute nodes see {root}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_known_by_its_number() {
+        for (said, why) in [
+            ("1001\n/jobs/.check-1\n", None),
+            ("none\n/jobs/.check-1\n", Some("does not know it")),
+            ("1002\n/jobs/.check-1\n", Some("knows it by the number 1002, where it is 1001 here")),
+            ("/jobs/.check-1\n", None),
+            ("", None),
+        ] {
+            assert_eq!(stranger(said, 1001).as_deref(), why, "{said:?}");
+        }
     }
 }
