@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use interlink_daemon::{Failure, notify, paths};
-use interlink_transport::{Endpoint, Listener};
+use interlink_daemon::{Failure, notify, paths, sockets};
+use interlink_transport::Endpoint;
 use interlink_wire::HopStatus;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -30,6 +30,8 @@ use crate::server::{Access, Serving, SubjectAccessReviews, Tls, serve_tls, warn_
 const FIRST_PING: Duration = Duration::from_secs(5);
 /// Between two looks at the cluster's client CA.
 const CLIENT_CA: Duration = Duration::from_secs(60);
+/// How long clients of the kubelet API wait for the first of them.
+const FIRST_CLIENT_CA: Duration = Duration::from_secs(5);
 /// After a failed request that the start depends on.
 const AGAIN: Duration = Duration::from_secs(3);
 
@@ -50,15 +52,16 @@ pub(super) async fn run(frame: Frame) -> Result<(), Failure> {
     let (settings_out, settings) = watch::channel(resolve_settings(config, host));
     let (uid_out, uid) = watch::channel(String::new());
     let (offer_out, offer) = watch::channel(Offer::default());
+    let (ca_out, ca) = watch::channel(config.client_ca_file.is_some());
 
     let mut tasks = JoinSet::new();
-    let tls = kubelet_api(&frame, &client, host, &mut tasks).await?;
+    let tls = kubelet_api(&frame, &client, host, ca, &mut tasks).await?;
     frame.handle.up(&format!("node {} of {}", config.node, kubeconfig.cluster_url));
     notify::ready();
 
     tasks.spawn(offers(spec.clone(), frame.health.clone(), offer_out));
     if config.client_ca_file.is_none() {
-        tasks.spawn(client_ca(kube.clone(), tls, shutdown.clone()));
+        tasks.spawn(client_ca(kube.clone(), tls, ca_out, shutdown.clone()));
     }
     tasks.spawn(reload::follow(
         frame.flags.clone(),
@@ -106,11 +109,13 @@ async fn finish(mut tasks: JoinSet<()>, result: Result<(), Failure>) -> Result<(
     result
 }
 
-/// Starts the kubelet API.
+/// Starts the kubelet API, as soon as it is known whose certificates are good (`client_ca`): a client that comes earlier
+/// waits in the socket's queue, instead of being told that it is a stranger.
 async fn kubelet_api(
     frame: &Frame,
     client: &kube::Client,
     host: Option<IpAddr>,
+    mut client_ca: watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<Arc<Tls>, Failure> {
     let config = &frame.config;
@@ -124,14 +129,21 @@ async fn kubelet_api(
     };
     let tls = Arc::new(Tls::new(serving, config.client_ca_file.clone()).map_err(Failure::config)?);
     let (host, port) = config.listen.clone();
-    let listener = Listener::bind(&Endpoint::Tcp { host, port })
+    let listener = sockets::listen(&Endpoint::Tcp { host, port }, "kubelet")
         .await
         .map_err(|e| Failure::config(format!("KUBELET_URL and KUBELET_PORT: {e}")))?;
     let access = Access::new(Some(Arc::new(SubjectAccessReviews::new(client.clone(), &config.node))));
     tracing::info!(listen = %listener.endpoint(), "the kubelet API is served");
     warn_at_start(config.serving.is_none() && config.csr_wanted);
     let (router, shutdown) = (frame.kubelet_api(), frame.signals.shutdown.clone());
-    tasks.spawn(serve_tls(listener, tls.clone(), access, router, shutdown, DRAIN));
+    let serving = serve_tls(listener, tls.clone(), access, router, shutdown.clone(), DRAIN);
+    tasks.spawn(async move {
+        tokio::select! {
+            _ = tokio::time::timeout(FIRST_CLIENT_CA, client_ca.wait_for(|known| *known)) => {}
+            () = shutdown.cancelled() => {}
+        }
+        serving.await;
+    });
     Ok(tls)
 }
 
@@ -186,7 +198,7 @@ async fn identify(kube: &Kube, client: &Client, node: &str, shutdown: &Cancellat
 }
 
 /// Keeps the authorities that the API server's own client certificate is verified by, which the cluster publishes.
-async fn client_ca(kube: Kube, tls: Arc<Tls>, shutdown: CancellationToken) {
+async fn client_ca(kube: Kube, tls: Arc<Tls>, known: watch::Sender<bool>, shutdown: CancellationToken) {
     let path = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
     let mut complained = String::new();
     loop {
@@ -200,6 +212,9 @@ async fn client_ca(kube: Kube, tls: Arc<Tls>, shutdown: CancellationToken) {
         let complaint = read.err().unwrap_or_default();
         if !complaint.is_empty() && complaint != complained {
             tracing::warn!(err = %complaint, "the cluster's client CA is not known, so kubectl logs is refused; grant get on configmaps in kube-system, or set ClientCAFile");
+        }
+        if complaint.is_empty() {
+            known.send_replace(true);
         }
         let pause = if complaint.is_empty() { CLIENT_CA } else { AGAIN * 2 };
         complained = complaint;
