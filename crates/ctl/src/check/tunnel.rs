@@ -36,13 +36,14 @@ fn load(path: &Path) -> Result<Option<Settings>, Failure> {
     // As in the unit: the account's directory is beside that of the configurations.
     let ssh = path.parent().and_then(Path::parent).unwrap_or(Path::new("/opt/interlink")).join(".ssh");
     let (host_key, mut key) = (ssh.join("host_key"), ssh.join("id_ed25519"));
-    let (mut addr, mut user, mut to) = (String::new(), String::new(), String::new());
+    let (mut addr, mut user, mut to, mut more) = (String::new(), String::new(), String::new(), String::new());
     for (name, value) in text.lines().filter_map(variable) {
         match name {
             "TUNNEL_ADDR" => addr = value,
             "TUNNEL_USER" => user = value,
             "TUNNEL_KEY" => key = value.into(),
             "TUNNEL_TO" => to = value,
+            "TUNNEL_ARGS" => more = value,
             _ => {}
         }
     }
@@ -58,13 +59,16 @@ fn load(path: &Path) -> Result<Option<Settings>, Failure> {
             )));
         }
     }
-    let to = shlex::split(&to).ok_or_else(|| {
-        Failure::config(format!("{}: TUNNEL_TO has a quote that does not end; close it", path.display()))
-    })?;
+    let words = |name: &str, value: &str| {
+        shlex::split(value).ok_or_else(|| {
+            Failure::config(format!("{}: {name} has a quote that does not end; close it", path.display()))
+        })
+    };
+    let (to, more) = (words("TUNNEL_TO", &to)?, words("TUNNEL_ARGS", &more)?);
     let mut args: Vec<std::ffi::OsString> = vec!["ssh-tunnel".into(), "-addr".into(), addr.into(), "-user".into()];
     args.extend([user.into(), "-keyfile".into(), key.into(), "-hostkeyfile".into(), host_key.into()]);
     args.extend(["-lsock".into(), "/run/interlink/plugin.sock".into()]);
-    args.extend(to.into_iter().map(Into::into));
+    args.extend(to.into_iter().chain(more).map(Into::into));
     let wrong = |why: &str| Failure::config(format!("{}: {why}", path.display()));
     let settings = Origin::new(args, Environment::default()).read().map_err(|stop| wrong(stop.sentence()))?;
     Credentials::load(&settings)?;
@@ -110,5 +114,9 @@ mod tests {
         assert!(sentence(whole).contains("rport"), "{}", sentence(whole));
         let whole = "TUNNEL_ADDR=login:22\nTUNNEL_USER=u\nTUNNEL_TO=-rport 4000\n";
         assert!(sentence(whole).contains("id_ed25519"), "{}", sentence(whole));
+        for (more, said) in [("-conections 2", "conections"), ("-logfile \"x", "TUNNEL_ARGS has a quote")] {
+            let said_of = sentence(&format!("{whole}TUNNEL_ARGS={more}\n"));
+            assert!(said_of.contains(said), "{said_of}");
+        }
     }
 }
