@@ -5,9 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use interlink_testkit::binaries::workspace;
+use interlink_testkit::binaries::{self, workspace};
 use interlink_testkit::dirs::TestDir;
 use interlink_testkit::kubernetes::{self, ControlPlane};
+use interlink_testkit::systemd::{self, Machine};
 
 /// A tool of `scripts/tool`.
 fn tool(name: &str) -> PathBuf {
@@ -114,25 +115,57 @@ fn the_container_files_have_nothing_to_complain_about() {
 
 #[test]
 fn the_programs_start_where_there_is_a_c_library_and_nothing_else() {
-    let programs = interlink_testkit::binaries::path("interlinkctl").parent().unwrap().to_owned();
-    good(Command::new(workspace().join("scripts/roots")).arg("--bare").arg(programs).output().unwrap());
+    good(Command::new(workspace().join("scripts/roots")).arg("--bare").arg(programs()).output().unwrap());
 }
 
-/// Of the programs at hand: which those are makes no difference to the package's form.
+/// The folder of the programs at hand: which those are makes no difference to the package's form.
+fn programs() -> PathBuf {
+    binaries::path("interlinkctl").parent().expect("a file is in a folder").to_owned()
+}
+
+/// Packs them into that directory.
+fn debian_package(dir: &TestDir, lint: &str) -> PathBuf {
+    let mut command = Command::new(workspace().join("scripts/release"));
+    command.arg("--debian").arg(programs()).env("DIST", dir.path()).env("SOURCE_DATE_EPOCH", "1700000000");
+    // packing them tightly takes longer than all else
+    good(command.env("LINT", lint).env("DEB_LEVEL", "0").output().unwrap());
+    let mut found = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    found.find(|path| path.extension().is_some_and(|end| end == "deb")).unwrap()
+}
+
 #[test]
 fn the_debian_package_is_clean_and_the_same_bytes_each_time() {
     let (first, second) = (TestDir::new(), TestDir::new());
-    let programs = interlink_testkit::binaries::path("interlinkctl").parent().unwrap().to_owned();
-    let mut packages = Vec::new();
-    for (dir, lint) in [(&first, "yes"), (&second, "no")] {
-        let mut command = Command::new(workspace().join("scripts/release"));
-        command.arg("--debian").arg(&programs).env("DIST", dir.path()).env("SOURCE_DATE_EPOCH", "1700000000");
-        command.env("LINT", lint);
-        // packing them tightly takes longer than all else
-        good(command.env("DEB_LEVEL", "0").output().unwrap());
-        let mut found = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
-        let package = found.find(|path| path.extension().is_some_and(|end| end == "deb")).unwrap();
-        packages.push(std::fs::read(package).unwrap());
-    }
+    let packages =
+        [(&first, "yes"), (&second, "no")].map(|(dir, lint)| std::fs::read(debian_package(dir, lint)).unwrap());
     assert!(packages[0] == packages[1], "two packages of the same programs differ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_debian_packages_services_run_from_its_own_paths_and_go_with_it() {
+    let dir = TestDir::new();
+    let package = debian_package(&dir, "no");
+    let binds = vec![(dir.path().to_owned(), PathBuf::from("/srv/release"))];
+    let machine = Machine::start(systemd::Options { binds, ..systemd::Options::default() }).await;
+    let package = Path::new("/srv/release").join(package.file_name().unwrap());
+    machine.run(["dpkg", "--install", package.to_str().unwrap()]).await;
+    // both ends on one machine need no tunnel
+    machine.run(["sed", "-i", "s/^Scheduler: .*/Scheduler: local/", "/etc/interlink/plugin-config.yaml"]).await;
+    machine.run(["sed", "-i", "s|/plugin.sock|/interlink-plugin.sock|", "/etc/interlink/InterLinkConfig.yaml"]).await;
+    let services = ["interlink-local-pod.socket", "interlink-remote-plugin", "interlink-api"];
+    machine.systemctl(["start"].into_iter().chain(services)).await;
+    for service in services {
+        assert_eq!(machine.show(service, "ActiveState").await, "active", "{}", machine.journal(service).await);
+    }
+    let curl = ["curl", "-sS", "--fail", "-m", "10", "-X", "POST", "--unix-socket"];
+    machine.run(curl.into_iter().chain(["/run/interlink/api.sock", "http://interlink/pinglink"])).await;
+    // what needs a person's word says which
+    machine.output(["systemctl", "start", "interlink-virtual-kubelet"]).await;
+    let said = machine.journal("interlink-virtual-kubelet").await;
+    assert!(said.contains("/etc/interlink/kubeconfig"), "{said}");
+
+    machine.systemctl(["stop"].into_iter().chain(services)).await;
+    machine.run(["dpkg", "--purge", "interlink"]).await;
+    let left = machine.run(["find", "/etc", "/usr", "-iname", "*interlink*"]).await;
+    assert_eq!(left, "");
 }
