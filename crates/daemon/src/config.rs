@@ -97,6 +97,7 @@ const FAMILY: &[&str] = &[
     // ours
     "ClientCAFile",
     "HostPaths",
+    "NodeOwner",
     "PodScripts",
     "SacctPath",
     "Scheduler",

@@ -49,6 +49,8 @@ pub struct File {
     #[serde(deserialize_with = "null_default")]
     pub node_name: String,
     #[serde(deserialize_with = "null_default")]
+    pub node_owner: String,
+    #[serde(deserialize_with = "null_default")]
     pub node_labels: Labels,
     #[serde(deserialize_with = "null_default")]
     pub node_taints: Vec<TaintKeys>,

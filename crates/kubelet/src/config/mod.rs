@@ -43,6 +43,8 @@ pub struct Config {
     pub manifests: Option<PathBuf>,
     /// How much to say.
     pub level: Level,
+    /// The ClusterRole that the Node belongs to.
+    pub owner: Option<String>,
     /// Capacity of the node by resource name.
     pub resources: BTreeMap<String, String>,
     /// Labels of the node beyond the fixed ones.
@@ -139,6 +141,13 @@ pub fn resolve(flags: &Flags, env: impl Fn(&str) -> Option<String>, file: &File)
         (Some(address), Some(port)) => Some(KubernetesApi { address, port }),
         _ => None,
     };
+    let owner = text(&file.node_owner).map(|name| name.trim().to_owned());
+    // It becomes part of a path.
+    if let Some(name) = owner.as_deref().filter(|name| !is_dns_subdomain(name)) {
+        return Err(Failure::config(format!(
+            "NodeOwner {name:?} is not the name of a ClusterRole as the chart makes one: lower-case letters, digits, - and . only, at most 253"
+        )));
+    }
     let (resources, models) = resources(file, &mut warnings)?;
     let labels = labels::check(&file.node_labels, models, &mut warnings)?;
     Ok(Config {
@@ -147,6 +156,7 @@ pub fn resolve(flags: &Flags, env: impl Fn(&str) -> Option<String>, file: &File)
         token_file: file_at(&file.token_file),
         manifests: flags.pod_manifest_path.clone(),
         level: Level::from_keys(file.verbose_logging || flags.verbose, file.errors_only_logging),
+        owner,
         resources,
         labels,
         taints: taints(file, &mut warnings)?,

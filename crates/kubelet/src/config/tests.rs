@@ -87,6 +87,7 @@ fn mistakes_are_named_with_their_key() {
         ("NodeTaints: [{Value: v}]\n", "NodeTaints[0]"),
         ("TLS: {Enabled: true}\n", "TLS.Enabled"),
         ("KubeletCertFile: /c\n", "belong together"),
+        ("NodeOwner: ../secrets\n", "NodeOwner \"../secrets\" is not the name of a ClusterRole"),
         ("VerboseLogging: maybe\n", "line 2, key VerboseLogging"),
     ];
     for (yaml, part) in cases {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::object::{self, NodeSpec, OWN_TAINTS, essence, is_virtual};
-use super::{Taint, capacity, conditions, merged};
+use super::{Taint, capacity, conditions, merged, owner};
 use crate::health::Health;
 use crate::kubernetes::api::{Kube, KubeError, Merge};
 
@@ -33,6 +33,8 @@ pub struct Keeper {
     written: Option<((Value, String), Instant)>,
     /// Taints can't be patched within the existing chart's rights; that is found out once.
     no_taints: bool,
+    /// A Node that was there before can't be made the owner's; that is found out once.
+    no_owner: bool,
     problems: Vec<String>,
 }
 
@@ -45,7 +47,7 @@ impl Keeper {
         health: watch::Receiver<Health>,
         uid: watch::Sender<String>,
     ) -> Self {
-        Self { kube, spec, health, uid, written: None, no_taints: false, problems: Vec::new() }
+        Self { kube, spec, health, uid, written: None, no_taints: false, no_owner: false, problems: Vec::new() }
     }
 
     /// Keeps it until `shutdown`, and then leaves it as it is: its pods go on.
@@ -88,7 +90,12 @@ impl Keeper {
         let mut current = match self.kube.get(&path).await {
             Ok(node) => node,
             Err(KubeError::NotFound(_)) => {
-                match self.kube.create("/api/v1/nodes", &spec.create(&health, Timestamp::now())).await {
+                let mut wanted = spec.create(&health, Timestamp::now());
+                // From the start: one that is made while its owner is taken away goes, too.
+                if let Some(name) = &spec.owner {
+                    wanted["metadata"]["ownerReferences"] = json!([owner::reference(&self.kube, name).await?]);
+                }
+                match self.kube.create("/api/v1/nodes", &wanted).await {
                     Ok(node) => {
                         tracing::info!(node = %spec.name, "the Node has been made");
                         self.written = None;
@@ -125,7 +132,28 @@ impl Keeper {
             current = self.kube.patch(&format!("{path}/status"), Merge::Strategic, &patch).await?;
             self.written = Some((news, Instant::now()));
         }
+        self.own(&path, &current, &spec).await;
         self.taint(&path, &current, &spec, &health).await
+    }
+
+    /// Makes a Node that was there before the owner's; without that, all but its removal works.
+    async fn own(&mut self, path: &str, current: &Value, spec: &NodeSpec) {
+        let Some(name) = spec.owner.as_deref().filter(|name| !self.no_owner && !owner::owns(name, current)) else {
+            return;
+        };
+        let done = match owner::reference(&self.kube, name).await {
+            Ok(reference) => self.kube.patch(path, Merge::Plain, &owner::patch(current, &reference)).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(_) => tracing::info!(owner = name, "the Node goes with its owner now"),
+            // The next look sees the newer Node.
+            Err(KubeError::Conflict(why)) => tracing::debug!(err = %why, "the Node has just changed"),
+            Err(error) => {
+                self.no_owner = true;
+                tracing::warn!(err = %error, "the Node can't be made ClusterRole {name}'s, so it stays when that one is deleted; remove it then with: kubectl delete node {}", spec.name);
+            }
+        }
     }
 
     async fn taint(&mut self, path: &str, current: &Value, spec: &NodeSpec, health: &Health) -> Result<(), Trouble> {

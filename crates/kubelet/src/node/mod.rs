@@ -14,6 +14,7 @@ pub mod conditions;
 pub mod keeper;
 pub mod lease;
 pub mod object;
+mod owner;
 mod taint;
 
 pub use object::NodeSpec;

@@ -21,6 +21,8 @@ pub const OWN_TAINTS: &str = "interlink.virtual-kubelet.io/taints";
 pub struct NodeSpec {
     /// Name.
     pub name: String,
+    /// The ClusterRole that it belongs to: who deletes that one, as an uninstallation does, deletes the Node.
+    pub owner: Option<String>,
     /// Labels beyond the fixed ones; they win over them.
     pub labels: BTreeMap<String, String>,
     /// Taints beyond the fixed one.
@@ -165,6 +167,7 @@ mod tests {
     fn spec() -> NodeSpec {
         NodeSpec {
             name: "n1".into(),
+            owner: None,
             labels: [("kubernetes.io/role".to_owned(), "batch".to_owned())].into(),
             taints: vec![Taint::read("site", "x", "NoExecute").0],
             pod_cidr: "10.1.0.0/24".into(),

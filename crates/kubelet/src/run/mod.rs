@@ -151,6 +151,7 @@ fn resolve_settings(config: &Config, host: Option<IpAddr>) -> Arc<ResolveSetting
 fn node_spec(config: &Config, host: Option<IpAddr>) -> NodeSpec {
     NodeSpec {
         name: config.node.clone(),
+        owner: config.owner.clone(),
         labels: config.labels.clone(),
         taints: config.taints.clone(),
         pod_cidr: config.pod_cidr.clone(),
