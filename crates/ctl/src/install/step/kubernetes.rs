@@ -74,27 +74,17 @@ pub fn objects(operators: &std::path::Path, node: &str) -> Vec<Object> {
     ]
 }
 
-/// What the virtual kubelet of that node does, and nothing else. Its own node by name, where Kubernetes can tell:
-/// a create has no name yet.
+/// What the virtual kubelet of any node does, and nothing else, with `NODE` for the node's name: the chart's.
+const RULES: &str = include_str!("../../../../../packaging/helm/interlink/files/rules.yaml");
+
+/// What the virtual kubelet of that node does, and `interlinkctl check`, which asks as the same account.
 #[must_use]
 pub fn rules(node: &str) -> Value {
-    json!([
-        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["create"]},
-        {"apiGroups": [""], "resources": ["nodes"], "resourceNames": [node], "verbs": ["get", "patch"]},
-        {"apiGroups": [""], "resources": ["nodes/status"], "resourceNames": [node], "verbs": ["patch"]},
-        // interlinkctl check asks for its own healthz by way of the API server
-        {"apiGroups": [""], "resources": ["nodes/proxy"], "resourceNames": [node], "verbs": ["get"]},
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [node], "verbs": ["get", "patch"]},
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["delete", "get", "list", "patch", "watch"]},
-        {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]},
-        {"apiGroups": [""], "resources": ["configmaps", "secrets"], "verbs": ["get"]},
-        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
-        {"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]},
-        {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
-        // who may read logs through its port
-        {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
-    ])
+    let rules: Result<Vec<Value>, _> = serde_saphyr::from_str(&RULES.replace("NODE", node));
+    let mut rules = rules.expect("the file is part of the program, and a test reads it");
+    // its own healthz, by way of the API server
+    rules.push(json!({"apiGroups": [""], "resources": ["nodes/proxy"], "resourceNames": [node], "verbs": ["get"]}));
+    rules.into()
 }
 
 #[async_trait]
