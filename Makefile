@@ -3,7 +3,7 @@
 # make test      installs what is missing, then lint, unit and end-to-end tests
 # make bench     compares with what a user would pick instead (ONLY=tunnel: by prefix)
 # make soak      the long rounds
-# make book      the book, in target/book      make reference   its lists of flags and messages, after a change of them
+# make book      the book, in target/book      make reference   its lists of flags, after a change of them
 # make release   everything that is delivered, in ./dist (then scripts/release --again: the same bytes; --roots: fresh systems)
 # make lint      formatting, clippy, licences    make audit   known vulnerabilities
 

@@ -12,12 +12,14 @@
 //! - [`stage`]: the machines that it runs them on.
 //! - [`links`]: links within the book, and to files of the repository.
 //! - [`keys`]: the keys that a configuration type reads, asked of its own deserializer.
-//! - [`sources`]: what is only found in the source text: variables, annotations, sentences.
+//! - [`sources`]: what is only found in the source text: variables, annotations, messages.
+//! - [`messages`]: the pages that explain each message, compared with the source.
 //! - [`reference`]: the pages that are compared with all this.
 
 pub mod block;
 pub mod keys;
 pub mod links;
+pub mod messages;
 pub mod page;
 pub mod reference;
 pub mod runner;

@@ -1,7 +1,7 @@
 //! The reference pages, beside what the code says.
 //!
 //! Tables are written by hand and compared: where their first column is called key, variable or name, it names each key,
-//! variable and annotation, no more and no less. The output of `--help` and the list of messages are put in by [`refresh`].
+//! variable and annotation, no more and no less. The output of `--help` is put in by [`refresh`].
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -64,20 +64,15 @@ pub fn differences(page: &Page, wanted: &BTreeSet<String>) -> Vec<String> {
     missing.chain(surplus).collect()
 }
 
-/// The page with what its marks ask for: `<!-- help: PROGRAM SUBCOMMAND -->` before a fenced block, and the
-/// `<!-- messages -->` that all of the rest of the page follows.
+/// The page with what its marks ask for: `<!-- help: PROGRAM SUBCOMMAND -->` before a fenced block.
 ///
 /// # Errors
-/// A mark without a block, a program that is not there, a source that can't be read.
+/// A mark without a block, a program that is not there.
 pub fn refresh(text: &str) -> Result<String, String> {
     let mut out = String::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         let _ = writeln!(out, "{line}");
-        if line == "<!-- messages -->" {
-            out.push_str(&messages()?);
-            return Ok(out);
-        }
         let Some(command) = line.strip_prefix("<!-- help: ").and_then(|rest| rest.strip_suffix(" -->")) else {
             continue;
         };
@@ -117,41 +112,6 @@ pub fn subcommands(program: &str) -> Result<Vec<String>, String> {
     let name = |line: &str| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')).map(str::to_owned);
     let first = |line: String| line.split_whitespace().next().map(str::to_owned);
     Ok(list.filter_map(name).filter_map(first).collect())
-}
-
-/// Every sentence of the programs, by the part that says it.
-fn messages() -> Result<String, String> {
-    let parts = [
-        ("ssh-tunnel", "tunnel/src"),
-        ("interlink", "api/src"),
-        ("virtual-kubelet", "kubelet/src"),
-        ("interlink-plugin", "plugin/src"),
-        ("The supervisor, inside the job", "supervisor/src"),
-        ("interlinkctl", "ctl/src"),
-        ("All programs: command line, configuration, logs, sockets", "daemon/src"),
-        ("All programs: connections", "transport/src"),
-        ("All programs: what a peer sent", "wire/src"),
-    ];
-    let mut out = String::new();
-    for (title, folder) in parts {
-        let _ = writeln!(out, "\n## {title}");
-        for source in sources::below(folder)? {
-            let sentences = sources::sentences(&source);
-            if sentences.is_empty() {
-                continue;
-            }
-            let _ = writeln!(out, "\n**{}**\n", source.about);
-            for sentence in sentences {
-                let _ = writeln!(out, "- {}", code(&sentence));
-            }
-        }
-    }
-    Ok(out)
-}
-
-/// As code in Markdown, whatever is in it.
-fn code(text: &str) -> String {
-    if text.contains('`') { format!("`` {text} ``") } else { format!("`{text}`") }
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ pub struct Literal {
     pub text: String,
     /// What stands before it on its line.
     pub before: String,
+    /// The calls, macros and attributes in whose parentheses it stands, the innermost last.
+    pub within: Vec<String>,
 }
 
 /// A source file without its tests.
@@ -20,8 +22,6 @@ pub struct Literal {
 pub struct Source {
     /// Its path below `crates/`.
     pub path: PathBuf,
-    /// The first sentence of its module doc.
-    pub about: String,
     /// Its texts.
     pub literals: Vec<Literal>,
 }
@@ -39,7 +39,7 @@ pub fn below(folder: &str) -> Result<Vec<Source>, String> {
     for path in paths {
         let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let short = path.strip_prefix(&crates).unwrap_or(&path).to_owned();
-        sources.push(Source { path: short, about: about(&text), literals: literals(without_tests(&text)) });
+        sources.push(Source { path: short, literals: literals(without_tests(&text)) });
     }
     Ok(sources)
 }
@@ -86,49 +86,41 @@ pub fn variables(sources: &[Source]) -> BTreeSet<String> {
     found.map(|literal| literal.text.clone()).filter(|name| !name.starts_with("CARGO_")).collect()
 }
 
-/// What a person may read: texts of several words that are no help, no reason in the code and no chatter of the log.
+/// What a text can stand in that nobody reads as an error or a warning: reasons in the code, chatter of the log, help,
+/// what others say and we look for, what is well, and the help of metrics.
+const QUIET: [&str; 17] = [
+    "expect",
+    "assert!",
+    "assert_eq!",
+    "unreachable!",
+    "debug!",
+    "info!",
+    "trace!",
+    "arg",
+    "command",
+    "allow",
+    "contains",
+    "starts_with",
+    "good",
+    "gauges",
+    "counters",
+    "seconds",
+    "family",
+];
+
+/// What a person may read when something is wrong: a line of at least four words that does not stand in [`QUIET`].
 #[must_use]
-pub fn sentences(source: &Source) -> Vec<String> {
-    let silent = ["expect(", "debug!", "info!", "trace!", "about", "after_help", "allow(", "help =", "assert", "//"];
-    let mut found = Vec::new();
-    for literal in &source.literals {
-        let words = literal.text.split_whitespace().filter(|word| word.chars().any(char::is_alphabetic)).count();
-        let quiet = silent.iter().any(|word| literal.before.contains(word));
-        if words >= 4 && !quiet && !literal.text.contains('\n') && !found.contains(&literal.text) {
-            found.push(literal.text.clone());
-        }
-    }
-    found
+pub fn sentences(source: &Source) -> Vec<&str> {
+    let loud = |literal: &&Literal| !literal.within.iter().any(|call| QUIET.contains(&call.as_str()));
+    let several = |text: &&str| {
+        let words = text.split_whitespace().filter(|word| word.chars().any(char::is_alphabetic));
+        words.count() >= 4 && !text.contains('\n')
+    };
+    source.literals.iter().filter(loud).map(|literal| literal.text.trim()).filter(several).collect()
 }
 
 fn texts(sources: &[Source]) -> impl Iterator<Item = &str> {
     sources.iter().flat_map(|source| source.literals.iter().map(|literal| literal.text.as_str()))
-}
-
-fn about(text: &str) -> String {
-    let doc = text.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
-    let first: Vec<&str> = doc.take_while(|line| !line.is_empty()).collect();
-    let first = first.join(" ");
-    let sentence = first.split_once(". ").map_or(first.as_str(), |(sentence, _)| sentence).trim_end_matches('.');
-    without_links(sentence)
-}
-
-/// Links of rustdoc lead nowhere outside of it: `[words](path)` and `[path]` become their words.
-fn without_links(text: &str) -> String {
-    let mut out = String::new();
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '[' => {}
-            ']' if chars.next_if_eq(&'(').is_some() => {
-                while chars.next_if(|c| *c != ')').is_some() {}
-                chars.next();
-            }
-            ']' => {}
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 /// Tests are at the end of a file.
@@ -136,7 +128,7 @@ fn without_tests(text: &str) -> &str {
     let end = text.match_indices("#[cfg(test)]").find(|(at, mark)| {
         let next = text.get(at + mark.len()..).unwrap_or_default();
         let next = next.lines().find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
-        next.starts_with("mod ") && next.ends_with('{')
+        next.split_whitespace().any(|word| word == "mod") && next.ends_with('{')
     });
     end.map_or(text, |(at, _)| text.get(..at).unwrap_or(text))
 }
@@ -145,19 +137,32 @@ fn without_tests(text: &str) -> &str {
 fn literals(text: &str) -> Vec<Literal> {
     let mut found = Vec::new();
     let mut line_start = 0;
+    let mut within = Vec::new();
     let mut chars = text.char_indices().peekable();
     let mut previous = ' ';
     while let Some((at, c)) = chars.next() {
         match c {
             '\n' => line_start = at + 1,
             '/' if previous == '/' => while chars.next_if(|(_, c)| *c != '\n').is_some() {},
-            '\'' if chars.peek().is_some_and(|(_, c)| *c == '"' || *c == '\\') => {
-                // the character literals '"' and '\''
-                let escaped = chars.next().is_some_and(|(_, c)| c == '\\');
-                if escaped {
-                    chars.next();
+            '\'' => {
+                // a character, and not the name of a lifetime
+                let mut next = text.get(at + 1..).unwrap_or_default().chars();
+                match (next.next(), next.next()) {
+                    (Some('\\'), _) => {
+                        chars.next();
+                        chars.next();
+                        while chars.next_if(|(_, c)| *c != '\'').is_some() {}
+                        chars.next();
+                    }
+                    (Some(_), Some('\'')) => {
+                        chars.next();
+                        chars.next();
+                    }
+                    _ => {}
                 }
             }
+            '(' | '[' | '{' => within.push(called(text.get(..at).unwrap_or_default()).to_owned()),
+            ')' | ']' | '}' => drop(within.pop()),
             '"' => {
                 let before = text.get(line_start..at).unwrap_or_default().trim().to_owned();
                 let mut words = String::new();
@@ -176,13 +181,19 @@ fn literals(text: &str) -> Vec<Literal> {
                         c => words.push(c),
                     }
                 }
-                found.push(Literal { text: inserted(&words), before });
+                found.push(Literal { text: inserted(&words), before, within: within.clone() });
             }
             _ => {}
         }
         previous = c;
     }
     found
+}
+
+/// The name right before a parenthesis, as `warn!` in `tracing::warn!(`.
+fn called(before: &str) -> &str {
+    let name = |c: char| c.is_alphanumeric() || c == '_' || c == '!';
+    before.get(before.trim_end_matches(name).len()..).unwrap_or_default()
 }
 
 /// `{name}` is what is inserted; `{{` is a brace.
@@ -208,21 +219,15 @@ fn inserted(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "//! Why it fails. And more.\n//!\n//! x\nconst A: &str = \"slurm-job.vk.io/flags\"; // \"not this\"\n#[arg(value_name = \"FILE\")]\nlet b = env(\"NODENAME\"); let q = '\"';\nlet c = format!(\"the socket {path} \\\n    is not there {{x}}\");\nlet d = y.expect(\"it has just been made here\");\n#[cfg(test)]\nmod tests {\n    \"a text of the tests\"\n}\n";
+    const TEXT: &str = "//! Why it fails.\nconst A: &str = \"slurm-job.vk.io/flags\"; // \"not this\"\n#[arg(help = \"a help of four words\")]\nlet b = env(\"NODENAME\"); let q: Set<'a> = ['\"', '(', '\\''];\nlet c = format!(\"the socket {path} \\\n    is not there {{x}}\");\nlet d = y.expect(\"it has just been made here\");\ntracing::info!(\n    n = z(1),\n    \"all is well up to here\"\n);\n#[cfg(test)]\npub(crate) mod tests {\n    \"a text of the tests\"\n}\n";
 
     fn source() -> Source {
-        Source { path: "x.rs".into(), about: about(TEXT), literals: literals(without_tests(TEXT)) }
+        Source { path: "x.rs".into(), literals: literals(without_tests(TEXT)) }
     }
 
     #[test]
-    fn links_of_rustdoc_become_their_words() {
-        assert_eq!(without_links("a [`b`](super::b) (c) [`d`]."), "a `b` (c) `d`.");
-    }
-
-    #[test]
-    fn names_and_sentences_are_found_and_tests_and_comments_are_not() {
+    fn names_and_messages_are_found_and_tests_comments_and_chatter_are_not() {
         let sources = [source()];
-        assert_eq!(sources[0].about, "Why it fails");
         assert_eq!(annotations(&sources).into_iter().collect::<Vec<_>>(), ["slurm-job.vk.io/flags"]);
         assert_eq!(variables(&sources).into_iter().collect::<Vec<_>>(), ["NODENAME"]);
         assert_eq!(sentences(&sources[0]), ["the socket … is not there {x}"]);
