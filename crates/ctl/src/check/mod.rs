@@ -301,6 +301,7 @@ fn hops(
         steps.push(sockets::judge(&meeting, &sockets::look_for(path, pid(&words.api))));
     }
     steps.extend(programs::judge(&words.api, true));
+    let mut in_reverse = false;
     if let Some(path) = dials.and_then(Endpoint::socket) {
         let meeting = Meeting {
             id: Id::TunnelSocket,
@@ -310,10 +311,9 @@ fn hops(
             client: ("interlink", user(&words.api)),
         };
         let file = sockets::look_for(path, pid(&words.tunnel));
-        steps.push(match programs::judge_reverse(&words.tunnel, path) {
-            Some(step) if file == sockets::File::Missing => step,
-            _ => sockets::judge(&meeting, &file),
-        });
+        let reversed = programs::judge_reverse(&words.tunnel, path).filter(|_| file == sockets::File::Missing);
+        in_reverse = reversed.is_some();
+        steps.push(reversed.unwrap_or_else(|| sockets::judge(&meeting, &file)));
     }
     match programs::judge(&words.tunnel, !without_tunnel) {
         // What is needed is told apart from what is merely not ours to ask.
@@ -323,9 +323,9 @@ fn hops(
         }
         step => steps.extend(step),
     }
-    // A service that refused before the ping has answered since.
+    // A service that refused before the ping has answered since; and in reverse the far end is this one.
     let tunnel = programs::judge_tunnel(&words.tunnel).into_iter();
-    steps.extend(tunnel.filter(|step| step.id != Id::FarEnd || !answered));
+    steps.extend(tunnel.filter(|step| step.id != Id::FarEnd || !(answered || in_reverse)));
     steps.extend(programs::judge(&words.plugin, false));
     steps
 }
