@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use interlink_e2e::book::{Book, links, messages, reference, runner};
+use interlink_e2e::book::{Book, guide, links, messages, reference, runner};
 
 /// The pages with a table that the code decides on.
 const COMPARED: [&str; 5] = [
@@ -93,40 +93,12 @@ fn the_reference_has_the_flags_as_help_prints_them() {
     }
 }
 
-/// Every command of the sections Service Operations, Monitoring and Troubleshooting of the existing project's guide.
-const GUIDE: [&str; 26] = [
-    "sudo journalctl -u interlink-tunnel -f",
-    "sudo journalctl -u interlink-api -f",
-    "sudo journalctl -u interlink-virtual-kubelet -f",
-    "sudo systemctl restart interlink-tunnel",
-    "sudo systemctl stop interlink-virtual-kubelet interlink-api interlink-tunnel",
-    "sudo systemctl start interlink-tunnel interlink-api interlink-virtual-kubelet",
-    "sudo systemctl list-dependencies interlink-virtual-kubelet",
-    "/opt/interlink/bin/tunneled-health-check.sh",
-    "pgrep -f \"ssh-tunnel\"",
-    "curl -s --unix-socket \"$SOCKET_PATH\" http://unix/pinglink",
-    "kubectl get node interlink-node --no-headers",
-    "nc -z -w5 127.0.0.1 4000",
-    "sudo chmod +x /opt/interlink/bin/tunneled-health-check.sh",
-    "sudo chown interlink:interlink /opt/interlink/bin/tunneled-health-check.sh",
-    "sudo systemctl daemon-reload",
-    "sudo systemctl enable interlink-tunneled-health-check.timer",
-    "sudo systemctl start interlink-tunneled-health-check.timer",
-    "ps aux | grep ssh-tunnel",
-    "sudo -u interlink ssh -i /opt/interlink/.ssh/id_rsa interlink@remote-server",
-    "sudo journalctl -u interlink-tunnel --since \"1 hour ago\"",
-    "echo \"test\" | nc -U /tmp/interlink.sock",
-    "sudo -u interlink kubectl get nodes",
-    "kubectl describe node interlink-node",
-    "sudo systemctl status interlink-remote-plugin",
-    "netstat -tlnp | grep :4000",
-    "curl -X GET http://localhost:4000/status",
-];
-
 #[test]
 fn every_command_of_the_existing_guide_has_a_row() {
     let book = Book::read().unwrap();
     let rows = &book.page("operations.md").unwrap().first_cells;
-    let missing: Vec<&str> = GUIDE.into_iter().filter(|command| !rows.iter().any(|(_, row)| row == command)).collect();
+    let commands = guide::COMMANDS.map(|asked| asked.command);
+    let missing: Vec<&str> =
+        commands.into_iter().filter(|command| !rows.iter().any(|(_, row)| row == command)).collect();
     assert!(missing.is_empty(), "no row for {missing:#?}; the rows are {rows:#?}");
 }

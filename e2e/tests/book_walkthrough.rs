@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use interlink_e2e::book::stage::Stage;
-use interlink_e2e::book::{Book, runner};
+use interlink_e2e::book::{Book, guide, runner};
 
 /// In the order in which an operator comes to them.
 const EXECUTED: [&str; 3] = ["walkthrough.md", "operations.md", "troubleshooting.md"];
@@ -17,4 +17,7 @@ async fn the_walkthrough_operations_and_troubleshooting_do_what_the_book_says() 
         eprintln!("{name}: {} commands did what the page says, {} blocks were not run", tally.ran, tally.unrun.len());
         assert!(tally.ran > 0, "{name}");
     }
+    // the table of the guide's commands says the truth about each
+    let ran = guide::run(&stage).await.unwrap_or_else(|why| panic!("{why}"));
+    eprintln!("{ran} commands of the existing guide did what operations.md says");
 }

@@ -26,6 +26,10 @@ async fn the_chain_comes_up_by_itself_and_the_pods_run_on() {
     kubectl.apply(&pods::pod("early", &["/bin/sh", "-c", &script], true).to_string()).await;
     let before = pods::in_phase(kubectl, "early", &["Running"], SOON).await;
 
+    // under ProtectSystem=strict as well, what must be the same tomorrow is kept
+    let certificate = ["sh", "-c", "cd /var/lib/interlink && sha256sum kubelet-serving.pem"];
+    let kept = deployed.machine.run(certificate).await;
+
     for cut in [false, true] {
         if cut {
             deployed.machine.power_cut().await;
@@ -33,6 +37,7 @@ async fn the_chain_comes_up_by_itself_and_the_pods_run_on() {
             deployed.machine.reboot().await;
         }
         deployed.answers().await;
+        assert_eq!(deployed.machine.run(certificate).await, kept);
         let name = if cut { "after-power-cut" } else { "after-reboot" };
         kubectl.apply(&pods::pod(name, &["/bin/sh", "-c", "exit 0"], true).to_string()).await;
         pods::in_phase(kubectl, name, &["Succeeded"], SOON).await;

@@ -2,6 +2,7 @@
 //! or, where a key can't be narrowed, what is said about it there.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use interlink_e2e::book::Book;
 use interlink_e2e::deployed::{Deployed, Form, Options, UNITS};
 
 /// A service of the machine that is none of the tunnel's business: sshd itself, which speaks first.
@@ -89,4 +90,7 @@ async fn the_key_of_rsock_gives_no_shell_but_reaches_what_the_machine_reaches_as
     assert!(said.contains('['), "the plugin's answer to a ping: {said}");
     let template = interlink_e2e::deployed::read("sshd/authorized_keys.rsock");
     assert!(template.contains("it reaches whatever this machine\n# reaches"), "{template}");
+    let page = Book::read().unwrap().page("security.md").unwrap().text.clone();
+    let row = page.lines().find(|line| line.starts_with("| `-rsock`")).unwrap();
+    assert!(row.contains("**whatever the login node reaches**") && row.contains("No shell"), "{row}");
 }

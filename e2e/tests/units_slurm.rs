@@ -32,6 +32,8 @@ async fn a_pod_runs_as_a_slurm_job_and_has_nothing_of_the_units_sandbox() {
         assert!(!log.contains(leaked), "{leaked} in {log}");
     }
     assert!(log.contains("NoNewPrivs:\t0") && log.contains("Seccomp:\t0"), "{log}");
+    let umask = log.lines().next_back().unwrap_or_default();
+    assert_eq!(umask, "0022", "a person's own, not the unit's 0077: {log}");
 
     kubectl.apply(&pods::pod("long", &["sleep", "3600"], true).to_string()).await;
     let running = pods::in_phase(kubectl, "long", &["Running"], SOON).await;

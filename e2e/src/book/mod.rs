@@ -10,6 +10,7 @@
 //! - [`block`]: what a fenced block says about where and how it runs, and its commands.
 //! - [`runner`]: runs the steps of a page and compares.
 //! - [`stage`]: the machines that it runs them on.
+//! - [`guide`]: the commands of the existing project's guide, and what they do there.
 //! - [`links`]: links within the book, and to files of the repository.
 //! - [`keys`]: the keys that a configuration type reads, asked of its own deserializer.
 //! - [`sources`]: what is only found in the source text: variables, annotations, messages.
@@ -17,6 +18,7 @@
 //! - [`reference`]: the pages that are compared with all this.
 
 pub mod block;
+pub mod guide;
 pub mod keys;
 pub mod links;
 pub mod messages;
