@@ -108,13 +108,13 @@ const QUIET: [&str; 17] = [
     "family",
 ];
 
-/// What a person may read when something is wrong: a line of at least four words that does not stand in [`QUIET`].
+/// What a person may read when something is wrong: a line of at least three words that does not stand in [`QUIET`].
 #[must_use]
 pub fn sentences(source: &Source) -> Vec<&str> {
     let loud = |literal: &&Literal| !literal.within.iter().any(|call| QUIET.contains(&call.as_str()));
     let several = |text: &&str| {
         let words = text.split_whitespace().filter(|word| word.chars().any(char::is_alphabetic));
-        words.count() >= 4 && !text.contains('\n')
+        words.count() >= 3 && !text.contains('\n')
     };
     source.literals.iter().filter(loud).map(|literal| literal.text.trim()).filter(several).collect()
 }
