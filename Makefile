@@ -34,6 +34,7 @@ demo: all
 setup:
 	scripts/setup
 	scripts/kubernetes
+	scripts/firewalls > /dev/null
 
 test: setup lint all unit e2e
 

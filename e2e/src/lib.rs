@@ -9,11 +9,13 @@
 //! - [`link`]: the tunnel and the API server beside the cluster.
 //! - [`node`]: the control plane and the virtual kubelet.
 //! - [`deployed`]: all four as systemd units, as `deploy/` has them, on one machine.
+//! - [`fresh`]: a machine with nothing on it yet, for `interlinkctl install`.
 //! - [`pods`]: manifests, and what `kubectl` says about them.
 //! - [`book`]: the book in `docs/`, whose commands are executed and whose tables are compared with the code.
 
 pub mod book;
 pub mod deployed;
+pub mod fresh;
 pub mod link;
 pub mod node;
 pub mod pods;
