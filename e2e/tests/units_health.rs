@@ -3,45 +3,11 @@
 
 use std::time::Duration;
 
-use interlink_e2e::deployed::{Deployed, Form, LOCAL, Options, read};
-use interlink_testkit::dirs::TestDir;
+use interlink_e2e::deployed::health::{HEALTH, next_report, programs, reports};
+use interlink_e2e::deployed::{Deployed, Form, LOCAL, Options};
 use interlink_testkit::kubernetes::{self, ControlPlane};
-use interlink_testkit::systemd::Machine;
-use interlink_testkit::{binaries, wait};
 
 const SOON: Duration = Duration::from_secs(90);
-const HEALTH: &str = "interlink-tunneled-health-check";
-const LOG: &str = "/opt/interlink/logs/health-check.log";
-const PERIOD: &str = "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/2\nAccuracySec=1ms\n";
-
-/// The programs as they are installed, with the script beside them.
-fn programs() -> TestDir {
-    let dir = TestDir::new();
-    for program in ["ssh-tunnel", "interlink", "virtual-kubelet", "interlink-plugin", "interlinkctl"] {
-        std::fs::copy(binaries::path(program), dir.join(program)).unwrap();
-    }
-    let script = dir.write("tunneled-health-check.sh", read("tunneled-health-check.sh"));
-    std::fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    dir
-}
-
-/// The lines of the checks that have ended, one text each.
-fn reports(machine: &Machine) -> Vec<String> {
-    let log = std::fs::read_to_string(machine.path(LOG)).unwrap_or_default();
-    let (ended, _) = log.rsplit_once("interLink health check completed").unwrap_or_default();
-    ended.split("Starting interLink health check").skip(1).map(str::to_owned).collect()
-}
-
-/// Waits for a check that began after this and is as wanted.
-async fn next_report(machine: &Machine, what: &str, wanted: impl Fn(&str) -> bool) -> String {
-    let begun = reports(machine).len() + 1;
-    wait::until(what, SOON, async || {
-        let all = reports(machine);
-        let found = all.iter().skip(begun).rfind(|report| wanted(report)).cloned();
-        found.ok_or_else(|| format!("{} reports, the last: {}", all.len(), all.last().cloned().unwrap_or_default()))
-    })
-    .await
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_stopped_is_reported_as_stopped_and_stays_so_for_two_periods() {
@@ -50,9 +16,7 @@ async fn what_was_stopped_is_reported_as_stopped_and_stays_so_for_two_periods() 
     let options = Options { cluster: Some(&cluster), ..Options::alone(Form::Rexec) };
     let deployed = Deployed::with_programs(options, programs.path()).await;
     let machine = &deployed.machine;
-    machine.run(["install", "-d", "-o", "interlink", "-g", "interlink", "-m", "750", "/opt/interlink/logs"]).await;
-    machine.write(format!("/etc/systemd/system/{HEALTH}.timer.d/period.conf"), PERIOD, 0o644);
-    machine.systemctl(["daemon-reload"]).await;
+    deployed.health("*:*:0/2").await;
 
     // Alone it finds everything stopped, and leaves it so.
     machine.systemctl(["enable", "--now", &format!("{HEALTH}.timer")]).await;

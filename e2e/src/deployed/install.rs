@@ -9,6 +9,7 @@ use interlink_testkit::ports;
 use interlink_testkit::systemd::Unit;
 use interlink_testkit::users::User;
 
+use super::health::HEALTH;
 use super::{Deployed, Form, Options, UNITS, read};
 
 /// The machine's own sshd, with the fragment of `deploy/`.
@@ -34,7 +35,8 @@ pub(super) fn shared_jobs(account: &str) -> TestDir {
 pub(super) fn drop_ins(account: &str, slurm: &Path, jobs: &Path) -> Vec<Unit> {
     let name = |unit: &str, file: &str| format!("{unit}.service.d/{file}.conf");
     let user = format!("[Service]\nUser={account}\nGroup={account}\n");
-    let mut units: Vec<Unit> = UNITS.iter().map(|unit| Unit::new(name(unit, "account"), user.clone())).collect();
+    let all = UNITS.iter().chain([&HEALTH]);
+    let mut units: Vec<Unit> = all.map(|unit| Unit::new(name(unit, "account"), user.clone())).collect();
     let (slurm, jobs) = (slurm.display(), jobs.display());
     let text = format!("[Service]\nBindReadOnlyPaths={slurm}\nBindPaths={jobs}\nReadWritePaths={jobs}\n");
     units.push(Unit::new(name(UNITS[3], "cluster"), text));

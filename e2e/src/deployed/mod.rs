@@ -8,7 +8,9 @@
 //! Both ends are one machine, with the paths that each has alone.
 #![allow(clippy::panic, reason = "a test's harness reports by panicking")]
 
+pub mod health;
 mod install;
+pub mod logs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
