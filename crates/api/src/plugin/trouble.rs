@@ -125,7 +125,7 @@ pub fn explain(endpoint: &Endpoint, error: &CallError, resolves: bool) -> Troubl
             "answer-too-large",
             StatusCode::BAD_GATEWAY,
             format!("the plugin behind {endpoint} answered with more than {limit} bytes"),
-            "",
+            "see whether an interLink plugin listens there, or correct SidecarURL or the tunnel's -rport or -rsock",
         ),
         (CallError::Invalid(why), _) => {
             trouble(HOP, "internal", StatusCode::INTERNAL_SERVER_ERROR, format!("the request can't be sent: {why}"), "")

@@ -55,7 +55,9 @@ impl Objects for KubeObjects {
     async fn service_account_token(&self, request: &TokenRequest) -> Result<String, String> {
         let (namespace, account) = (&request.namespace, &request.service_account);
         if !is_dns_subdomain(namespace) || !is_dns_subdomain(account) {
-            return Err(format!("there can be no ServiceAccount {account:?}"));
+            return Err(format!(
+                "{account:?} can't be the name of a ServiceAccount: lower-case letters, digits, - and . only"
+            ));
         }
         let audiences: Vec<&str> = Some(request.audience.as_str()).filter(|a| !a.is_empty()).into_iter().collect();
         let body = json!({

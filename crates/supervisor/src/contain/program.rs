@@ -21,7 +21,7 @@ pub(super) fn change_directory(working_dir: Option<&str>) -> Result<(), StartFai
 /// Becomes the program; returns why not.
 pub(super) fn execute(spec: &Spec) -> StartFailure {
     let Some(name) = spec.argv.first() else {
-        return StartFailure::setup("the command is empty");
+        return StartFailure::setup("the command is empty; give the container a command");
     };
     let path = match find(name, &search_path(spec), &spec.origin) {
         Ok(path) => path,

@@ -128,7 +128,7 @@ fn mount_option(mount: &Mount) -> Result<[String; 2], StartFailure> {
     let source = mount.source.to_str().filter(|s| !s.contains('\n'));
     let (Some(source), false) = (source, mount.target.contains('\n')) else {
         return Err(StartFailure::setup(format!(
-            "mountPath {:?} or its volume's path is not plain text",
+            "mountPath {:?} or its volume's path is not UTF-8 text in one line; rename it",
             mount.target
         )));
     };

@@ -136,7 +136,9 @@ impl Scheduler for Slurm {
         let unclear = |why: String| SubmitError::Unclear(why);
         let lock = lock.for_child().map_err(|e| unclear(format!("can't hand the submit lock on: {e}")))?;
         let script = dir.join("job.slurm");
-        let script = script.to_str().ok_or_else(|| unclear("DataRootFolder is not plain text".to_owned()))?;
+        let script = script
+            .to_str()
+            .ok_or_else(|| unclear("DataRootFolder is not UTF-8 text; choose a path of plain letters".to_owned()))?;
         let name = format!("--job-name={uid}");
         // What the job must not take from us: environment, limits.
         let args = ["--parsable", "--export=NONE", "--propagate=NONE", &name, script];
@@ -195,7 +197,8 @@ impl Scheduler for Slurm {
         if !said.went_well() {
             return Err(failed("sinfo", &said));
         }
-        sinfo::capacity(&said.stdout).ok_or_else(|| Unavailable("sinfo printed no node".to_owned()))
+        sinfo::capacity(&said.stdout)
+            .ok_or_else(|| Unavailable("sinfo names no node; see whether this account may use a partition".to_owned()))
     }
 }
 

@@ -54,7 +54,8 @@ pub fn write(request: &Request, demand: Demand, parts: &Parts<'_>) -> Result<Str
 
 fn quoted(path: &Path) -> Result<String, Refusal> {
     let text = path.to_str().and_then(|text| shlex::try_quote(text).ok());
-    text.map(|text| text.into_owned()).ok_or_else(|| Refusal::invalid("DataRootFolder is not plain text"))
+    text.map(|text| text.into_owned())
+        .ok_or_else(|| Refusal::invalid("DataRootFolder is not UTF-8 text; choose a path of plain letters"))
 }
 
 /// The flags, weakest first: flavor, annotation, what the pod's resources say, and what is always ours.
