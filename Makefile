@@ -56,7 +56,7 @@ book:
 	$$(scripts/tool mdbook) build docs
 	@echo "the book is in target/book/index.html"
 
-# from the programs' --help and the source text
+# from the programs' --help
 reference: all
 	BOOK_WRITE=1 $(CARGO) test --locked --quiet -p interlink-e2e --test book flags_as_help_prints_them
 
