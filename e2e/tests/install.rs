@@ -1,90 +1,19 @@
 //! `interlinkctl install` and `uninstall` on machines with a real systemd and a real sshd.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use interlink_e2e::fresh::{CTL, Said, answers, changes, ctl, everything, machine, public_key, ready};
 use interlink_e2e::pods;
 use interlink_testkit::dirs::TestDir;
 use interlink_testkit::kubernetes::{self, ControlPlane};
 use interlink_testkit::slurm::{self, Cluster};
 use interlink_testkit::systemd::{self, Machine, Unit};
 use interlink_testkit::users::hpcuser;
-use interlink_testkit::{binaries, ports, wait};
+use interlink_testkit::{ports, wait};
 
 const SOON: Duration = Duration::from_secs(60);
-/// Where the programs are unpacked, as from an archive.
-const PROGRAMS: &str = "/srv/interlink";
-const CTL: &str = "/srv/interlink/interlinkctl";
-
-/// What one command of `interlinkctl` came to.
-#[derive(Debug)]
-struct Said {
-    code: Option<i32>,
-    text: String,
-}
-
-impl Said {
-    #[track_caller]
-    fn has(self, code: i32, parts: &[&str]) -> Self {
-        assert_eq!(self.code, Some(code), "{}", self.text);
-        for part in parts {
-            assert!(self.text.contains(part), "no {part:?} in {}", self.text);
-        }
-        self
-    }
-}
-
-async fn ctl(machine: &Machine, args: &[&str]) -> Said {
-    let output = machine.output(std::iter::once(CTL).chain(args.iter().copied())).await;
-    let text = [output.stdout, output.stderr].concat();
-    Said { code: output.status.code(), text: String::from_utf8_lossy(&text).into_owned() }
-}
-
-/// A machine with sshd as its packages bring it, on that port.
-async fn machine(options: systemd::Options, port: u16) -> Machine {
-    let bin = binaries::path("interlinkctl").parent().expect("a file is in a folder").to_owned();
-    let mut options = options;
-    options.binds.push((bin, PathBuf::from(PROGRAMS)));
-    let machine = Machine::start(options).await;
-    machine.run(["ssh-keygen", "-A"]).await;
-    let config = format!(
-        "Include /etc/ssh/sshd_config.d/*.conf\nPort {port}\nListenAddress 127.0.0.1\nUsePAM no\nSubsystem sftp /usr/lib/openssh/sftp-server\n"
-    );
-    machine.write("/etc/ssh/sshd_config", config, 0o644);
-    machine.systemctl(["start", "ssh"]).await;
-    machine
-}
-
-/// Every file and directory that an installation could have touched, with mode, owner and content.
-async fn everything(machine: &Machine) -> String {
-    let script = "find /opt /etc /var/lib/interlink /var/log/interlink /run/interlink -path /etc/machine-id -prune -o -printf '%p %M %u %g %l\\n' 2>/dev/null | sort; \
-                  find /opt /etc -type f ! -path '/etc/*-' -exec sha256sum {} + 2>/dev/null | sort; \
-                  systemctl list-unit-files --no-legend 'interlink*' || true";
-    machine.run(["sh", "-c", script]).await
-}
-
-/// What is in one and not in the other.
-fn changes(before: &str, after: &str) -> Vec<String> {
-    let lines = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
-    let (before, after) = (lines(before), lines(after));
-    let gone = before.difference(&after).map(|line| format!("- {line}"));
-    gone.chain(after.difference(&before).map(|line| format!("+ {line}"))).collect()
-}
-
-async fn public_key(machine: &Machine) -> String {
-    machine.run(["cat", "/opt/interlink/.ssh/id_ed25519.pub"]).await.trim().to_owned()
-}
-
-async fn answers(machine: &Machine) {
-    wait::until("a ping through the chain", SOON, async || {
-        let curl = ["curl", "-s", "-m", "10", "-w", " %{http_code}", "-X", "POST", "--unix-socket"];
-        let args = curl.into_iter().chain(["/run/interlink/api.sock", "http://interlink/pinglink"]);
-        let said = String::from_utf8_lossy(&machine.output(args).await.stdout).into_owned();
-        if said.ends_with(" 200") { Ok(()) } else { Err(said) }
-    })
-    .await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_ends_are_installed_once_and_go_without_a_trace() {
@@ -137,7 +66,7 @@ async fn both_ends_are_installed_once_and_go_without_a_trace() {
     let said = ctl(machine, &with_key).await.has(0, &["sshd: Match User interlink", "done: ", "SHA256:"]);
     assert!(!said.text.contains("the tunnel's key in"), "that was done before: {}", said.text);
     answers(machine).await;
-    cluster.kubectl().ok(["wait", "--for=condition=Ready", "node/interlink-node", "--timeout=60s"]).await;
+    ready(&cluster).await;
 
     for (path, mode) in [
         ("/opt/interlink/bin/ssh-tunnel", "755 root root"),
@@ -258,7 +187,7 @@ async fn a_slurm_site_is_refused_what_its_nodes_do_not_know_and_runs_pods_throug
     good.extend(["--jobs", &jobs, "--public-key", &key]);
     ctl(machine, &good).await.has(0, &["done: "]);
     answers(machine).await;
-    kubectl.ok(["wait", "--for=condition=Ready", "node/interlink-node", "--timeout=60s"]).await;
+    ready(&site.cluster).await;
 
     kubectl.apply(&pods::pod("short", &["/bin/sh", "-c", "echo here"], true).to_string()).await;
     pods::in_phase(kubectl, "short", &["Succeeded"], SOON).await;
@@ -288,6 +217,37 @@ async fn a_slurm_site_is_refused_what_its_nodes_do_not_know_and_runs_pods_throug
     pods::gone(kubectl, "long", SOON).await;
     ctl(machine, &["uninstall", "--role", "remote"]).await.has(0, &["done: "]);
     assert!(hpcuser().home.is_dir() && machine.output(["id", &account]).await.status.success());
+    assert_eq!(changes(&before, &everything(machine).await), [""; 0]);
+
+    // left to itself, a job goes on to its end; what it needs stays so long
+    ctl(machine, &first).await.has(0, &["done: "]);
+    let key = public_key(machine).await;
+    good.truncate(good.len() - 1);
+    good.push(&key);
+    ctl(machine, &good).await.has(0, &["done: "]);
+    ready(&site.cluster).await;
+    let go = site.shared.join("go");
+    let script = format!("until [ -e {} ]; do sleep 0.2; done; echo there", go.display());
+    kubectl.apply(&pods::pod("left", &["/bin/sh", "-c", &script], true).to_string()).await;
+    let left = pods::in_phase(kubectl, "left", &["Running"], SOON).await;
+    let job = site.shared.join(format!("jobs/default-{}", left["metadata"]["uid"].as_str().unwrap()));
+    let nowhere = ["uninstall", "--role", "local", "--kubeconfig", "/nonexistent"];
+    ctl(machine, &nowhere).await.has(78, &["whether pods run on the node interlink-node can't be told", "--abandon"]);
+    ctl(machine, &["uninstall", "--role", "local", "--kubeconfig", &admin, "--abandon"]).await.has(0, &["done: "]);
+    assert!(!kubectl.run(["get", "node", "interlink-node"]).await.status.success());
+    let said = ctl(machine, &["uninstall", "--role", "remote", "--abandon"]).await;
+    said.has(0, &["stay for the jobs that go on: run this again when they have ended"]);
+    assert_eq!(machine.show("interlink-remote-plugin", "LoadState").await, "not-found");
+    ctl(machine, &["uninstall", "--role", "remote"]).await.has(78, &["1 pod runs (default-"]);
+    std::fs::write(&go, "").unwrap();
+    ctl(machine, &["uninstall", "--role", "remote", "--drain", "--abandon"]).await.has(2, &["--abandon"]);
+    wait::until("the job to end", SOON, async || {
+        let state = std::fs::read_to_string(job.join("state.json")).unwrap_or_default();
+        if state.contains("\"finished\":true") { Ok(()) } else { Err(state) }
+    })
+    .await;
+    assert_eq!(std::fs::read_to_string(job.join("run-test.out")).unwrap(), "there\n");
+    ctl(machine, &["uninstall", "--role", "remote"]).await.has(0, &["done: the remote end is gone"]);
     assert_eq!(changes(&before, &everything(machine).await), [""; 0]);
 }
 
@@ -337,12 +297,29 @@ async fn the_other_end_is_installed_from_here_with_root_there_or_without() {
     assert_eq!(machine.run(["sh", "-c", "ls -d /tmp/interlink-* 2>/dev/null | wc -l"]).await.trim(), "0");
     ctl(machine, &["uninstall", "--role", "remote"]).await.has(0, &["done: "]);
 
+    // by somebody who is not root there: sudo asks, there is none, it asks nothing
+    let mine = format!("me@127.0.0.1:{port}");
+    let before = everything(machine).await;
+    let said = run(both(&mine, &[])).await;
+    said.has(78, &["me needs a password for sudo at 127.0.0.1", "NOPASSWD", "--remote-unprivileged"]);
+    machine.run(["mv", "/usr/bin/sudo", "/usr/bin/no-sudo"]).await;
+    run(both(&mine, &[]))
+        .await
+        .has(78, &["me is not root at 127.0.0.1, and there is no sudo", "--remote root@127.0.0.1"]);
+    machine.run(["mv", "/usr/bin/no-sudo", "/usr/bin/sudo"]).await;
+    assert_eq!(changes(&before, &everything(machine).await), [""; 0]);
+    machine.write("/etc/sudoers.d/me", "me ALL=(ALL) NOPASSWD: ALL\n", 0o440);
+    run(both(&mine, &[])).await.has(0, &["the tunnel's key in", "done: both ends are installed"]);
+    answers(machine).await;
+    ctl(machine, &["uninstall", "--role", "remote"]).await.has(0, &["done: "]);
+    assert_eq!(machine.run(["sh", "-c", "ls -d /tmp/interlink-* 2>/dev/null | wc -l"]).await.trim(), "0");
+    machine.run(["rm", "/etc/sudoers.d/me"]).await;
+
     // a user of the login node, with a service manager of her own
     machine.systemctl(["start", "dbus", "systemd-logind"]).await;
     machine.run(["loginctl", "enable-linger", "me"]).await;
     let uid = machine.run(["id", "-u", "me"]).await.trim().to_owned();
     machine.shows(&format!("user@{uid}.service"), "ActiveState", "active", SOON).await;
-    let mine = format!("me@127.0.0.1:{port}");
     run(both(&mine, &["--remote-unprivileged"]))
         .await
         .has(0, &["service interlink-remote-plugin.service", "done: both ends"]);
@@ -352,9 +329,7 @@ async fn the_other_end_is_installed_from_here_with_root_there_or_without() {
     assert!(plugin.lines().count() > 0 && plugin.lines().all(|user| user == "me"), "{plugin}");
     let as_me = async |args: &[&str]| {
         let words = ["runuser", "-u", "me", "--", CTL].into_iter().chain(args.iter().copied());
-        let output = machine.output(words).await;
-        let text = [output.stdout, output.stderr].concat();
-        Said { code: output.status.code(), text: String::from_utf8_lossy(&text).into_owned() }
+        Said::from(machine.output(words).await)
     };
     as_me(&["install", "--role", "remote", "--user"]).await.has(0, &["nothing to do: all "]);
     as_me(&["uninstall", "--role", "remote", "--user"]).await.has(0, &["done: the remote end is gone"]);

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use interlink_e2e::fresh::door::Door;
-use interlink_e2e::fresh::{self, answers, changes, ctl, public_key};
+use interlink_e2e::fresh::{self, answers, changes, ctl, public_key, ready};
 use interlink_testkit::kubernetes::{self, ControlPlane};
 use interlink_testkit::systemd::{self, Machine};
 use interlink_testkit::{binaries, ports};
@@ -80,7 +80,7 @@ impl Site {
         let remote = [&remote[..], &["--public-key", &key]].concat();
         ctl(machine, &remote).await.has(0, &["made      firewall: SSH for the tunnel to the plugin", "done: "]);
         answers(machine).await;
-        self.cluster.kubectl().ok(["wait", "--for=condition=Ready", "node/interlink-node", "--timeout=60s"]).await;
+        ready(&self.cluster).await;
         let near = fresh::Said::from(machine.output([fresh::CTL, "check"]).await).text;
         assert!(near.contains("✓ plugin"), "{near}");
         let far = fresh::Said::from(machine.output([fresh::CTL, "check", "--remote"]).await).text;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
+use interlink_testkit::kubernetes::ControlPlane;
 use interlink_testkit::systemd::{self, Machine};
 use interlink_testkit::{binaries, wait};
 
@@ -102,6 +103,20 @@ pub async fn answers(machine: &Machine) {
         let args = curl.into_iter().chain(["/run/interlink/api.sock", "http://interlink/pinglink"]);
         let said = String::from_utf8_lossy(&machine.output(args).await.stdout).into_owned();
         if said.ends_with(" 200") { Ok(()) } else { Err(said) }
+    })
+    .await;
+}
+
+/// Waits until the node that the machine registers is Ready.
+///
+/// # Panics
+/// When it is not in time.
+pub async fn ready(cluster: &ControlPlane) {
+    wait::until("the node to be Ready", Duration::from_secs(60), async || {
+        // it fails at once as long as nobody has registered the node
+        let ready = ["wait", "--for=condition=Ready", "node/interlink-node", "--timeout=10s"];
+        let output = cluster.kubectl().run(ready).await;
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     })
     .await;
 }
