@@ -261,11 +261,14 @@ impl Plugin {
         let _slot = self.slot(slots, limit).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         let call = call(method, path, &caller.headers, body, left);
-        // A write that may not be repeated goes over a new connection: a pooled one may have just died, and then
-        // nobody could say whether the write arrived.
-        let client =
-            if lane == Lane::Write && !self.dialect().may_repeat_create() { &self.fresh } else { &self.client };
-        let answer = match client.send(call).await {
+        let answer = match lane {
+            // A write that may not be repeated goes over a new connection: a pooled one may have just died, and then
+            // nobody could say whether the write arrived.
+            Lane::Write if !self.dialect().may_repeat_create() => self.fresh.send(call).await,
+            Lane::Write => self.client.send(call).await,
+            Lane::Ping | Lane::Read => self.question(call).await,
+        };
+        let answer = match answer {
             Ok(answer) => answer,
             Err(error) => return Err(self.note(error).await),
         };
@@ -296,12 +299,30 @@ impl Plugin {
         limit: Duration,
     ) -> Result<(Answer, OwnedSemaphorePermit), Unanswered> {
         let slot = self.slot(&self.follows, self.limits.ping).await?;
-        match self.client.send(call(method, path, &caller.headers, body, limit)).await {
+        match self.question(call(method, path, &caller.headers, body, limit)).await {
             Ok(answer) => {
                 self.health.answered();
                 Ok((answer, slot))
             }
             Err(error) => Err(self.note(error).await),
+        }
+    }
+
+    /// Sends what may be asked twice. A pooled connection may end under it, as when the tunnel is restarted: then it is
+    /// asked once more over a new one, if the first try has left time for that.
+    async fn question(&self, call: Call) -> Result<Answer, CallError> {
+        let begun = Instant::now();
+        let first = match self.client.send(call.clone()).await {
+            Err(first @ CallError::Broken { .. }) => first,
+            told => return told,
+        };
+        let left = call.timeout.saturating_sub(begun.elapsed());
+        if left < call.timeout / 2 {
+            return Err(first);
+        }
+        match self.fresh.send(call.timeout(left)).await {
+            Err(CallError::TimedOut { .. }) => Err(first),
+            told => told,
         }
     }
 

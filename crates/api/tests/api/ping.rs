@@ -5,6 +5,8 @@ use interlink_testkit::dirs::TestDir;
 use interlink_testkit::wait;
 use interlink_transport::{Client, Endpoint};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
 
 use crate::peers::{Api, Plugin, SOON, ok, our_ping, say, send};
 
@@ -172,4 +174,36 @@ async fn the_plugin_is_watched_also_while_no_kubelet_asks() {
     let session = plugin.pings()[0].header("interlink-http-session").to_owned();
     assert!(session.starts_with("Request-"), "{session}");
     let _: Value = api.call("POST", "/pinglink", "").await.json();
+}
+
+/// Answers the first ping of a connection, and hangs up over the second.
+async fn answer_once(mut stream: UnixStream) {
+    for last in [false, true] {
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"[]") {
+            if stream.read_buf(&mut asked).await.unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        if !last {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]").await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_under_a_ping_as_when_the_tunnel_is_restarted_is_not_the_callers_business() {
+    let dir = TestDir::new();
+    let listener = UnixListener::bind(Api::plugin_socket(&dir)).unwrap();
+    let serving = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer_once(stream));
+        }
+    });
+    let api = Api::start_in(dir).await;
+    for _ in 0..10 {
+        let got = api.call("POST", "/pinglink", "").await;
+        assert_eq!((got.status, got.body.as_str()), (200, "[]"));
+    }
+    serving.abort();
 }
