@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 /// No answer takes longer, not even one that waits for a program to be started again.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between an answer and the next question.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(25);
 /// Answers after which a client counts as served again.
 const OFTEN: usize = 10;
 
