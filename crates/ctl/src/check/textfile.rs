@@ -59,7 +59,9 @@ pub fn write(path: &Path, text: &str) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     // The collector reads only names that end in .prom.
     let unfinished = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let written = File::create(&unfinished).and_then(|mut file| {
+    // Of a run with this number that was killed; and nothing that somebody put there leads elsewhere.
+    let _ = std::fs::remove_file(&unfinished);
+    let written = File::create_new(&unfinished).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.set_permissions(Permissions::from_mode(0o644))?;
         file.sync_all()
@@ -114,6 +116,10 @@ mod tests {
         assert_eq!(io::read_to_string(first).unwrap(), "one\n", "a reader keeps what it has opened");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "two\n");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        let planted = dir.path().join(format!(".interlink.prom.{}", std::process::id()));
+        std::os::unix::fs::symlink(dir.path().join("else"), &planted).unwrap();
+        write(&path, "three\n").unwrap();
+        assert!(!dir.path().join("else").exists(), "a link in its place is not followed");
         std::fs::create_dir(dir.path().join("d.prom")).unwrap();
         assert!(write(&dir.path().join("d.prom"), "x").is_err());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing unfinished is left");

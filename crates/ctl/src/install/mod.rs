@@ -15,7 +15,7 @@
 //! - [`over_ssh`]: the other end, installed from here.
 //! - [`uninstall`]: the way back; [`pods`] tells whether some run.
 //! - [`keep`]: programs as a user's background processes, where there is no service manager.
-//! - [`cluster`]: Kubernetes objects. [`system`]: the system's tools. [`atomic`]: files that are whole.
+//! - [`cluster`]: Kubernetes objects. [`system`]: the system's tools. [`atomic`]: files that are whole. [`owned`]: whose things are.
 
 pub mod arguments;
 pub mod atomic;
@@ -25,6 +25,7 @@ pub mod host_keys;
 pub mod keep;
 pub mod nodes;
 pub mod over_ssh;
+pub mod owned;
 pub mod place;
 pub mod plan;
 pub mod pods;

@@ -78,10 +78,11 @@ impl Probe {
         let folder = jobs.ancestors().find(|folder| folder.is_dir())?;
         let word = uuid::Uuid::new_v4().to_string();
         let probe = Self(folder.join(format!(".interlink-probe-{word}")), word);
-        std::fs::write(&probe.0, format!("{}\n", probe.1)).ok()?;
+        // by the open file: the name may be another's a moment later, in a directory that is not ours
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&probe.0).ok()?;
+        std::io::Write::write_all(&mut file, format!("{}\n", probe.1).as_bytes()).ok()?;
         // the job may be another's than root's there
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        std::fs::set_permissions(&probe.0, mode).ok()?;
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).ok()?;
         Some(probe)
     }
 }

@@ -74,8 +74,10 @@ pub async fn make(plan: &Plan, site: &mut Site, other: &Record, record: &Path) -
             // before it is made, so that what dies in between is not forgotten
             keep(&site.record, record).map_err(failed)?;
         }
-        step.make(site).await.map_err(failed)?;
+        let made = step.make(site).await;
+        // also what a step has done before it failed: `uninstall` takes it away
         keep(&site.record, record).map_err(failed)?;
+        made.map_err(failed)?;
         tally.changed += 1;
         say(format!("{verb:<9} {title}"));
         if let Seen::Edited(sentence) = seen {
@@ -128,4 +130,66 @@ pub async fn undo(plan: &Plan, site: &mut Site, record: &Path) -> Result<Tally, 
         }
     }
     Ok(tally)
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::super::step::Step;
+    use super::super::step::account::Owner;
+    use super::super::step::file::File;
+    use super::*;
+
+    /// Lays a file down, and then can't go on.
+    #[derive(Debug)]
+    struct HalfDone(File);
+
+    #[async_trait]
+    impl Step for HalfDone {
+        fn title(&self) -> String {
+            self.0.title()
+        }
+
+        async fn look(&self, site: &Site) -> Result<Seen, String> {
+            self.0.look(site).await
+        }
+
+        async fn make(&self, site: &mut Site) -> Result<(), String> {
+            self.0.make(site).await?;
+            Err("no further".into())
+        }
+
+        async fn undo(&self, site: &mut Site) -> Result<bool, String> {
+            self.0.undo(site).await
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_step_did_before_it_failed_is_on_record_and_is_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, record) = (dir.path().join("unit"), dir.path().join("installed.json"));
+        let plan: Plan = vec![Box::new(HalfDone(File::text(&path, "words", 0o600, Owner::Us)))];
+        let failed = make(&plan, &mut Site::default(), &Record::default(), &record).await;
+        assert!(failed.unwrap_err().contains("no further") && path.exists());
+        let on_record = Record::read(&record).unwrap().unwrap();
+        assert!(on_record.files.contains_key(&path), "{on_record:?}");
+        let mut site = Site { record: on_record, ..Site::default() };
+        undo(&plan, &mut site, &record).await.unwrap();
+        assert!(!path.exists());
+    }
+
+    /// The process died between the file and its note.
+    #[tokio::test]
+    async fn a_file_that_its_run_had_only_begun_is_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, record) = (dir.path().join("unit"), dir.path().join("installed.json"));
+        std::fs::write(&path, "words").unwrap();
+        let file = File::text(&path, "words", 0o600, Owner::Us);
+        let mut site = Site::default();
+        assert!(!file.undo(&mut site).await.unwrap(), "nobody says that it is ours");
+        site.record.made.insert(file.title());
+        undo(&vec![Box::new(file)], &mut site, &record).await.unwrap();
+        assert!(!path.exists());
+    }
 }

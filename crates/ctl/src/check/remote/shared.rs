@@ -67,9 +67,10 @@ const QUESTION: &str = "id -u \"$1\" 2>/dev/null || echo none; ls -d \"$2\"";
 /// Makes a file and has a job look for it.
 async fn from_a_node(srun: &Path, root: &Path, user: Option<&User>, limit: Duration) -> Seen {
     let probe = Probe(root.join(format!(".check-{:08x}", rand::random::<u32>())));
-    if let Err(error) = std::fs::write(&probe.0, "") {
-        return Seen::Unasked(format!("{} can't be written to: {error}", root.display()));
-    }
+    let file = match std::fs::OpenOptions::new().write(true).create_new(true).open(&probe.0) {
+        Ok(file) => file,
+        Err(error) => return Seen::Unasked(format!("{} can't be written to: {error}", root.display())),
+    };
     let mut command = Command::new(srun);
     command
         .args(["--quiet", "--ntasks=1", "--time=1", "--job-name=interlink-check", "--chdir=/"])
@@ -83,7 +84,8 @@ async fn from_a_node(srun: &Path, root: &Path, user: Option<&User>, limit: Durat
     // The account is the one whose jobs they are: it may be another than this one, and root has none.
     if let Some(user) = user.filter(|user| nix::unistd::geteuid().is_root() && !user.uid.is_root()) {
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
-        let _ = std::os::unix::fs::chown(&probe.0, Some(user.uid.as_raw()), Some(user.gid.as_raw()));
+        // By the open file: the directory is the account's, which could have put a link in its place by now.
+        let _ = std::os::unix::fs::fchown(&file, Some(user.uid.as_raw()), Some(user.gid.as_raw()));
     }
     let ended = tokio::time::timeout(limit + Duration::from_secs(PATIENCE), command.output()).await;
     match ended {

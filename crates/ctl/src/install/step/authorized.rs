@@ -1,7 +1,7 @@
 //! The tunnel's key in `authorized_keys`, with its restriction. Other keys of the account stay.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
@@ -9,6 +9,7 @@ use super::account::Owner;
 use super::file::diff;
 use super::{Seen, Site, Step};
 use crate::install::atomic;
+use crate::install::owned::Held;
 
 /// One line of an `authorized_keys`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,12 +57,22 @@ fn is_ours(line: &str, key: &str) -> bool {
 }
 
 impl Authorized {
-    fn there(&self) -> Result<String, String> {
-        match fs::read_to_string(&self.path) {
-            Ok(text) => Ok(text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-            Err(error) => Err(format!("{} can't be read: {error}", self.path.display())),
-        }
+    /// Its directory, which is the account's own: what is there may be a link to what is root's alone.
+    fn folder(&self) -> Result<Option<Held>, String> {
+        Held::open(self.path.parent().unwrap_or(Path::new("/")))
+    }
+
+    fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    fn there(&self, folder: Option<&Held>) -> Result<String, String> {
+        Ok(folder.map(|folder| folder.read(&self.name())).transpose()?.flatten().unwrap_or_default())
+    }
+
+    fn write(&self, folder: &Held, text: &str) -> Result<(), String> {
+        let path = folder.path().join(self.name());
+        atomic::write(&path, text.as_bytes(), 0o600, Some(self.owner.resolved()?)).map_err(|why| folder.named(&why))
     }
 }
 
@@ -72,7 +83,7 @@ impl Step for Authorized {
     }
 
     async fn look(&self, _: &Site) -> Result<Seen, String> {
-        let there = self.there()?;
+        let there = self.there(self.folder()?.as_ref())?;
         let wanted = with(&there, &self.line, &self.key);
         Ok(if there == wanted {
             Seen::AsWanted
@@ -84,20 +95,22 @@ impl Step for Authorized {
     }
 
     async fn make(&self, _: &mut Site) -> Result<(), String> {
-        let text = with(&self.there()?, &self.line, &self.key);
-        atomic::write(&self.path, text.as_bytes(), 0o600, Some(self.owner.resolved()?))
+        let folder = self.folder()?.ok_or_else(|| format!("the directory of {} is gone", self.path.display()))?;
+        let text = with(&self.there(Some(&folder))?, &self.line, &self.key);
+        self.write(&folder, &text)
     }
 
     async fn undo(&self, _: &mut Site) -> Result<bool, String> {
-        let there = self.there()?;
+        let Some(folder) = self.folder()? else { return Ok(false) };
+        let there = self.there(Some(&folder))?;
         let rest = without(&there, &self.key);
         if rest == there {
             return Ok(false);
         }
         if rest.is_empty() {
-            return super::removed(fs::remove_file(&self.path), &self.path);
+            return super::removed(fs::remove_file(folder.path().join(self.name())), &self.path);
         }
-        atomic::write(&self.path, rest.as_bytes(), 0o600, Some(self.owner.resolved()?))?;
+        self.write(&folder, &rest)?;
         Ok(true)
     }
 }
@@ -120,5 +133,27 @@ mod tests {
             assert_eq!(with(&after, line, "AAAA"), after);
             assert!(!without(&after, "AAAA").contains("ssh-ed25519"), "{before}");
         }
+    }
+
+    /// What the account has put there is not root's to read for it, nor to write to.
+    #[tokio::test]
+    async fn links_of_the_accounts_lead_root_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let (secret, folder) = (dir.path().join("secret"), dir.path().join("home/.ssh"));
+        fs::write(&secret, "a word of root's\n").unwrap();
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("authorized_keys");
+        std::os::unix::fs::symlink(&secret, &path).unwrap();
+        let line = "restrict ssh-ed25519 AAAA interlink-tunnel".to_owned();
+        let step = Authorized { path: path.clone(), line: line.clone(), key: "AAAA".into(), owner: Owner::Us };
+        let mut site = Site::default();
+        for why in [step.look(&site).await.unwrap_err(), step.make(&mut site).await.unwrap_err()] {
+            assert!(why.starts_with(path.to_str().unwrap()) && why.contains("symbolic link"), "{why}");
+        }
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "a word of root's\n");
+        fs::remove_file(&path).unwrap();
+        step.make(&mut site).await.unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), line + "\n");
+        assert!(step.undo(&mut site).await.unwrap() && !path.exists());
     }
 }

@@ -1,13 +1,14 @@
 //! A directory with its mode and owner.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
 use async_trait::async_trait;
 
 use super::account::Owner;
 use super::{Seen, Site, Step, removed};
+use crate::install::owned;
 use crate::install::run::say;
 
 /// A directory.
@@ -57,10 +58,8 @@ impl Step for Directory {
 
     async fn make(&self, _: &mut Site) -> Result<(), String> {
         let (uid, gid) = self.owner.resolved()?;
-        let made = fs::create_dir_all(&self.path)
-            .and_then(|()| chown(&self.path, Some(uid), Some(gid)))
-            .and_then(|()| fs::set_permissions(&self.path, fs::Permissions::from_mode(self.mode)));
-        made.map_err(|e| format!("{} can't be made: {e}", self.path.display()))
+        fs::create_dir_all(&self.path).map_err(|e| format!("{} can't be made: {e}", self.path.display()))?;
+        owned::give_directory(&self.path, self.mode, (uid, gid))
     }
 
     async fn undo(&self, site: &mut Site) -> Result<bool, String> {

@@ -1,7 +1,6 @@
 //! A file: a program, a unit, a configuration.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -10,8 +9,8 @@ use similar::{ChangeTag, TextDiff};
 use super::account::Owner;
 use super::directory::differences;
 use super::{Seen, Site, Step, removed};
-use crate::install::atomic;
 use crate::install::record::{Record, digest};
+use crate::install::{atomic, owned};
 
 /// What is in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,9 +138,7 @@ impl Step for File {
         let written = match fate {
             Fate::Written => atomic::write(&self.path, &wanted, self.mode, Some(owner)),
             Fate::Beside => atomic::write(&beside(&self.path), &wanted, self.mode, Some(owner)),
-            Fate::Same | Fate::Kept => std::os::unix::fs::chown(&self.path, Some(owner.0), Some(owner.1))
-                .and_then(|()| fs::set_permissions(&self.path, fs::Permissions::from_mode(self.mode)))
-                .map_err(|e| format!("{}: mode and owner can't be set: {e}", self.path.display())),
+            Fate::Same | Fate::Kept => owned::give_file(&self.path, self.mode, owner),
         };
         written?;
         site.record.files.insert(self.path.clone(), wanted_digest);
@@ -153,7 +150,9 @@ impl Step for File {
 
     async fn undo(&self, site: &mut Site) -> Result<bool, String> {
         let _ = removed(fs::remove_file(beside(&self.path)), &self.path)?;
-        if site.record.files.remove(&self.path).is_none() || (self.common && site.shared) {
+        // one that was not there before, and whose run died before it could note what it laid down
+        let begun = site.record.made.contains(&self.title());
+        if (site.record.files.remove(&self.path).is_none() && !begun) || (self.common && site.shared) {
             return Ok(false);
         }
         removed(fs::remove_file(&self.path), &self.path)
