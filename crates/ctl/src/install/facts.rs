@@ -32,6 +32,8 @@ pub struct Facts {
     pub bin_dir: PathBuf,
     /// Programs that are not there.
     pub missing: Vec<PathBuf>,
+    /// The person behind sudo.
+    pub person: Option<String>,
     /// The folder of Slurm's commands.
     pub slurm: Option<PathBuf>,
     /// What runs containers here.
@@ -95,6 +97,7 @@ pub async fn gather(role: Role, wishes: &Wishes, place: &Place, around: &Around)
         group: group.map_or_else(|| name.clone(), |group| group.name),
         missing: programs.iter().map(|name| bin_dir.join(name)).filter(|file| !file.is_file()).collect(),
         bin_dir,
+        person: std::env::var("SUDO_USER").ok().filter(|name| !name.is_empty()),
         runtime: runtime(wishes, slurm.is_some()),
         slurm,
         ssh_port: 22,

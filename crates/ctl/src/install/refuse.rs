@@ -1,5 +1,7 @@
 //! What keeps an installation from beginning: each in one sentence with its remedy. Nothing has been changed by then.
 
+use base64::Engine as _;
+
 use super::facts::Facts;
 use super::nodes::Nodes;
 use super::place::Place;
@@ -82,12 +84,24 @@ fn remote(wishes: &Wishes, facts: &Facts, place: &Place, verdict: &mut Verdict) 
     if !jobs.is_absolute() {
         verdict.refused.push(format!("--jobs {} is not an absolute path", jobs.display()));
     }
-    if let Some(key) = &wishes.public_key
-        && (key.split_whitespace().count() < 2 || key.contains('"') || key.contains('\n') || key.starts_with('-'))
-    {
+    if let Some(key) = wishes.public_key.as_ref().filter(|key| !is_public_key(key)) {
+        // not all of it: it may be a private one
+        let begins: String = key.chars().take(24).collect();
         verdict
             .refused
-            .push(format!("--public-key {key:?} is no public key: it begins with its type (ssh-ed25519 AAAA…)"));
+            .push(format!("--public-key {begins:?} is no public key: it begins with its type (ssh-ed25519 AAAA…)"));
+    }
+    if place.me.is_none() && facts.account == Some(0) {
+        verdict.refused.push(format!(
+            "--account {account} is root, whose logins sshd's Match block would bind to the tunnel: name an account of \
+             the services' own"
+        ));
+    }
+    if place.me.is_none() && facts.person.as_deref() == Some(account) {
+        verdict.warned.push(format!(
+            "--account {account} is your own, and sshd's Match block takes its terminal and its password away: better \
+             name an account of the services' own, or install for yourself alone with --user"
+        ));
     }
     if let Some(from) = wishes.from.as_ref().filter(|from| !firewall::is_address(from)) {
         verdict.refused.push(format!(
@@ -132,9 +146,43 @@ fn remote(wishes: &Wishes, facts: &Facts, place: &Place, verdict: &mut Verdict) 
     }
 }
 
+/// One line: a type, and what begins with the same type in base64. By its second word the line is found again in
+/// authorized_keys, so nothing else may stand there.
+fn is_public_key(text: &str) -> bool {
+    let mut words = text.split_whitespace();
+    let (Some(kind), Some(body), 1) = (words.next(), words.next(), text.lines().count()) else { return false };
+    let body = base64::engine::general_purpose::STANDARD.decode(body).unwrap_or_default();
+    let length = u32::try_from(kind.len()).unwrap_or_default().to_be_bytes();
+    body.strip_prefix(&length).is_some_and(|rest| rest.starts_with(kind.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ me@laptop";
+
+    #[test]
+    fn a_public_key_is_one_line_and_no_other_word_is_taken_for_it() {
+        for (text, is) in [
+            (KEY.to_owned(), true),
+            (KEY.trim_end_matches(" me@laptop").to_owned(), true),
+            (format!("restrict {KEY}"), false),
+            (format!("{KEY}\n{KEY}"), false),
+            ("ssh-ed25519 AAAA".to_owned(), false),
+            (KEY.replace("ssh-ed25519 ", "ssh-rsa "), false),
+        ] {
+            assert_eq!(is_public_key(&text), is, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_private_key_given_by_mistake_is_not_shown() {
+        let text = "-----BEGIN OPENSSH PRIVATE KEY-----\nSECRET\n-----END OPENSSH PRIVATE KEY-----";
+        let wishes = Wishes { public_key: Some(text.into()), ..Wishes::default() };
+        let refused = judge(Role::Remote, &wishes, &good(), &Place::system()).refused;
+        assert!(refused.len() == 1 && !refused[0].contains("SECRET"), "{refused:?}");
+    }
 
     fn good() -> Facts {
         Facts {
@@ -168,7 +216,7 @@ mod tests {
     #[test]
     fn each_reason_is_one_sentence_with_its_remedy() {
         type Change = fn(&mut Facts, &mut Wishes);
-        let cases: [(Role, Change, &str); 16] = [
+        let cases: [(Role, Change, &str); 18] = [
             (Role::Local, |f, _| f.root = false, "put sudo before it"),
             (Role::Local, |f, _| f.systemd = false, "--user"),
             (Role::Local, |f, _| f.missing.push("/x/interlink".into()), "--bin-dir"),
@@ -184,6 +232,9 @@ mod tests {
             (Role::Local, |f, _| f.operators_kubeconfig = None, "--kubeconfig"),
             (Role::Remote, |_, w| w.jobs = Some("jobs".into()), "--jobs jobs is not an absolute path"),
             (Role::Remote, |_, w| w.public_key = Some("AAAA".into()), "is no public key"),
+            // a line of ssh-keyscan, whose second word every other ed25519 key has, too
+            (Role::Remote, |_, w| w.public_key = Some(format!("hpc {KEY}")), "is no public key"),
+            (Role::Remote, |f, _| f.account = Some(0), "is root"),
             (Role::Remote, |_, w| w.from = Some("hpc to any".into()), "--from \"hpc to any\" is no address"),
             (Role::Remote, |f, _| f.sshd = None, "there is no sshd here"),
             (Role::Remote, |f, _| f.nodes = says(None, None), "n1 does not know the account interlink"),
@@ -196,6 +247,13 @@ mod tests {
             let found = judge(role, &wishes, &facts, &Place::system()).refused;
             assert!(found.len() == 1 && found[0].contains(said), "{said}: {found:?}");
         }
+    }
+
+    #[test]
+    fn who_would_bind_an_own_login_is_told() {
+        let facts = Facts { person: Some("interlink".into()), ..good() };
+        let verdict = judge(Role::Remote, &Wishes::default(), &facts, &Place::system());
+        assert!(verdict.refused.is_empty() && verdict.warned[0].contains("is your own"), "{verdict:?}");
     }
 
     #[test]
