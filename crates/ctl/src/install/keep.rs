@@ -1,8 +1,8 @@
 //! `interlinkctl internal keep`: keeps programs running as processes of a user who has no service manager. Each is
 //! started again when it ends, but for a wrong command line or configuration, which a person must mend.
 //!
-//! One keeper a directory: it holds `keep.lock`, in which its process number is. TERM ends the programs and then itself;
-//! HUP is passed on.
+//! One keeper a directory: it holds `keep.lock`, in which its process number and its machine are. TERM ends the programs
+//! and then itself; HUP is passed on.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -23,6 +23,9 @@ use tokio::sync::watch;
 
 /// Before a program is started again.
 const AGAIN: Duration = Duration::from_secs(2);
+/// How often, and how often at most, the lock is tried.
+const TRY: Duration = Duration::from_millis(20);
+const TRIES: u32 = 50;
 /// For a program to end.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -46,17 +49,30 @@ pub struct Program {
     pub environment: BTreeMap<String, String>,
 }
 
-/// The keeper's process number, where one runs here.
+/// A keeper that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keeper {
+    /// Its process number on its machine.
+    pub pid: i32,
+    /// Its machine, where that is another: many login nodes may share a home.
+    pub elsewhere: Option<String>,
+}
+
+/// The keeper of a directory, where one runs.
 #[must_use]
-pub fn running(dir: &Path) -> Option<i32> {
-    let mut file = File::open(dir.join("keep.lock")).ok()?;
+pub fn running(dir: &Path) -> Option<Keeper> {
+    let file = File::open(dir.join("keep.lock")).ok()?;
+    // who gets the lock knows that nobody has it
+    let Err((mut file, _)) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { return None };
     let mut text = String::new();
     file.read_to_string(&mut text).ok()?;
-    // who gets the lock knows that nobody has it
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(_) => None,
-        Err(_) => text.trim().parse().ok(),
-    }
+    let mut words = text.split_whitespace();
+    let pid = words.next()?.parse().ok()?;
+    Some(Keeper { pid, elsewhere: words.next().filter(|host| *host != this_machine()).map(str::to_owned) })
+}
+
+fn this_machine() -> String {
+    nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Keeps the programs of `dir` running until TERM.
@@ -96,9 +112,17 @@ fn lock(dir: &Path) -> Result<Flock<File>, Failure> {
     let path = dir.join("keep.lock");
     let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     let file = opened.map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
-    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|_| Failure::failed(format!("another keeper runs in {} already", dir.display())))?;
-    let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    let (mut tries, mut file) = (TRIES, file);
+    let mut lock = loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => break lock,
+            // who looks whether one runs has it for a moment
+            Err((back, _)) if tries > 0 => (tries, file) = (tries - 1, back),
+            Err(_) => return Err(Failure::failed(format!("another keeper runs in {} already", dir.display()))),
+        }
+        std::thread::sleep(TRY);
+    };
+    let written = lock.set_len(0).and_then(|()| writeln!(lock, "{} {}", std::process::id(), this_machine()));
     written.map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
     Ok(lock)
 }
@@ -165,9 +189,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(running(dir.path()), None);
         let held = lock(dir.path()).unwrap();
-        assert_eq!(running(dir.path()), i32::try_from(std::process::id()).ok());
+        let pid = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(running(dir.path()), Some(Keeper { pid, elsewhere: None }));
         assert!(lock(dir.path()).unwrap_err().sentence.contains("another keeper"));
+        // as a keeper on another login node writes it, in a home that they share
+        std::fs::write(dir.path().join("keep.lock"), "7 login2\n").unwrap();
+        assert_eq!(running(dir.path()), Some(Keeper { pid: 7, elsewhere: Some("login2".into()) }));
         drop(held);
         assert_eq!(running(dir.path()), None);
+    }
+
+    #[test]
+    fn a_look_whether_one_runs_keeps_none_from_starting() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(lock(dir.path()).unwrap());
+        let file = File::open(dir.path().join("keep.lock")).unwrap();
+        let look = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
+        let looking = std::thread::spawn(move || {
+            std::thread::sleep(TRY * 3);
+            drop(look);
+        });
+        assert!(lock(dir.path()).is_ok());
+        looking.join().unwrap();
     }
 }

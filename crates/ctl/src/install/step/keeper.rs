@@ -32,8 +32,11 @@ impl Keeper {
     }
 
     async fn stop(&self) -> Result<bool, String> {
-        let Some(pid) = keep::running(&self.dir) else { return Ok(false) };
-        let pid = nix::unistd::Pid::from_raw(pid);
+        let Some(keeper) = keep::running(&self.dir) else { return Ok(false) };
+        if let Some(host) = keeper.elsewhere {
+            return Err(format!("it runs on {host}, which shares this directory: run this there"));
+        }
+        let pid = nix::unistd::Pid::from_raw(keeper.pid);
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).map_err(|e| format!("process {pid}: {e}"))?;
         let stopped = tokio::time::timeout(STOP, async {
             while keep::running(&self.dir).is_some() {
