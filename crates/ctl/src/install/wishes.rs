@@ -49,6 +49,16 @@ impl Via {
             Self::Rsock => "rsock",
         }
     }
+
+    /// The flag of ssh-tunnel.
+    #[must_use]
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::Rexec => "-rexec",
+            Self::Rport => "-rport",
+            Self::Rsock => "-rsock",
+        }
+    }
 }
 
 /// The batch system.

@@ -6,9 +6,9 @@ use interlink_daemon::{Failure, config as yaml, paths};
 use interlink_plugin::config::file::File;
 use interlink_plugin::config::{Config, Flags, SchedulerConfig, Surroundings, judge as resolve};
 
-use super::key::Form;
 use crate::check::files::{self, Read};
 use crate::check::step::{Id, Step};
+use crate::install::wishes::Via;
 
 /// Where it is unless somebody says otherwise.
 const PLACES: [&str; 2] = ["/opt/interlink-plugin/config/plugin-config.yaml", interlink_plugin::config::DEFAULT_PATH];
@@ -60,7 +60,7 @@ fn load(path: &Path, runtime_dir: Option<&Path>) -> Result<PluginConfig, Failure
 
 /// Judges it, for a tunnel that comes in the way that its key says.
 #[must_use]
-pub fn judge(file: &Read<PluginConfig>, form: Option<Form>) -> Vec<Step> {
+pub fn judge(file: &Read<PluginConfig>, form: Option<Via>) -> Vec<Step> {
     let scheduler = |scheduler: &SchedulerConfig| match scheduler {
         SchedulerConfig::Local => "local",
         SchedulerConfig::Slurm(_) => "slurm",
@@ -68,7 +68,7 @@ pub fn judge(file: &Read<PluginConfig>, form: Option<Form>) -> Vec<Step> {
     let seen =
         |c: &PluginConfig| format!("listens on {}, scheduler {}", c.config.listen, scheduler(&c.config.scheduler));
     let warnings = file.get().map(|c| c.config.warnings.as_slice()).unwrap_or_default();
-    if let (Some(config), Some(path), Some(Form::Rexec)) = (file.get(), file.path(), form)
+    if let (Some(config), Some(path), Some(Via::Rexec)) = (file.get(), file.path(), form)
         && !config.names_address
     {
         return vec![Step::failed(
@@ -99,12 +99,12 @@ mod tests {
         };
         let without = read("Scheduler: local\nDataRootFolder: /jobs/\n");
         assert_eq!(without.get().unwrap().config.listen.to_string(), "unix:///run/x/interlink-plugin.sock");
-        let fault = judge(&without, Some(Form::Rexec))[0].fault().cloned().unwrap();
+        let fault = judge(&without, Some(Via::Rexec))[0].fault().cloned().unwrap();
         assert!(fault.cause.contains("has no Socket, so dial-stdio"), "{fault:?}");
         assert!(fault.remedy.contains("set Socket: \"unix:///run/x/interlink-plugin.sock\""), "{fault:?}");
-        assert!(judge(&without, Some(Form::Rsock))[0].fault().is_none());
+        assert!(judge(&without, Some(Via::Rsock))[0].fault().is_none());
         let with = read("Scheduler: local\nDataRootFolder: /jobs/\nSocket: unix:///run/x/p.sock\n");
-        assert!(judge(&with, Some(Form::Rexec)).iter().all(|step| step.fault().is_none()));
+        assert!(judge(&with, Some(Via::Rexec)).iter().all(|step| step.fault().is_none()));
         let wrong = read("Scheduler: none\n");
         assert!(judge(&wrong, None)[0].fault().unwrap().cause.contains("Scheduler must be local or slurm"));
     }

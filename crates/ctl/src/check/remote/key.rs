@@ -8,29 +8,7 @@ use nix::unistd::User;
 
 use super::sshd::Settings;
 use crate::check::step::{Id, Step};
-
-/// What a key is for, and the flag of ssh-tunnel that goes with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// One command, `dial-stdio`.
-    Rexec,
-    /// A port of the loopback interface.
-    Rport,
-    /// Any socket, and so anything that the machine reaches.
-    Rsock,
-}
-
-impl Form {
-    /// The flag.
-    #[must_use]
-    pub fn flag(self) -> &'static str {
-        match self {
-            Self::Rexec => "-rexec",
-            Self::Rport => "-rport",
-            Self::Rsock => "-rsock",
-        }
-    }
-}
+use crate::install::wishes::Via;
 
 /// One line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,13 +81,13 @@ impl Line {
 
     /// What it is for.
     #[must_use]
-    pub fn form(&self) -> Form {
+    pub fn form(&self) -> Via {
         match self.command() {
             // Whatever runs in place of dial-stdio, and no forward: it was meant for dial-stdio.
-            Some(command) if command.contains("dial-stdio") => Form::Rexec,
-            _ if self.has("permitopen") => Form::Rport,
-            Some(_) if !self.may_forward() && !self.has("no-port-forwarding") => Form::Rexec,
-            _ => Form::Rsock,
+            Some(command) if command.contains("dial-stdio") => Via::Rexec,
+            _ if self.has("permitopen") => Via::Rport,
+            Some(_) if !self.may_forward() && !self.has("no-port-forwarding") => Via::Rexec,
+            _ => Via::Rsock,
         }
     }
 }
@@ -130,7 +108,7 @@ pub enum Keys {
 impl Keys {
     /// What the tunnel's key is for.
     #[must_use]
-    pub fn form(&self) -> Option<Form> {
+    pub fn form(&self) -> Option<Via> {
         match self {
             Self::Line(_, line) => Some(line.form()),
             Self::NoAccount | Self::Unread(..) | Self::Empty(_) => None,
@@ -192,7 +170,7 @@ pub fn judge(account: &str, keys: &Keys) -> Step {
     };
     let at = path.display();
     let form = line.form();
-    if form == Form::Rexec {
+    if form == Via::Rexec {
         let command = line.command().unwrap_or_default();
         return match faulty(command) {
             Some(why) => failed(
@@ -253,11 +231,11 @@ mod tests {
     #[test]
     fn the_three_keys_are_told_apart() {
         for (options, form) in [
-            (r#"restrict,command="/bin/sh dial-stdio" "#, Form::Rexec),
-            (r#"restrict,command="/bin/false" "#, Form::Rexec),
-            (r#"restrict,port-forwarding,permitopen="localhost:4000",command="/bin/false" "#, Form::Rport),
-            (r#"restrict,port-forwarding,command="/bin/false" "#, Form::Rsock),
-            ("", Form::Rsock),
+            (r#"restrict,command="/bin/sh dial-stdio" "#, Via::Rexec),
+            (r#"restrict,command="/bin/false" "#, Via::Rexec),
+            (r#"restrict,port-forwarding,permitopen="localhost:4000",command="/bin/false" "#, Via::Rport),
+            (r#"restrict,port-forwarding,command="/bin/false" "#, Via::Rsock),
+            ("", Via::Rsock),
         ] {
             assert_eq!(Line::read(&format!("{options}ssh-ed25519 AAAA x")).unwrap().form(), form, "{options}");
         }

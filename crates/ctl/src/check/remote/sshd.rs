@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::process::Command;
 
-use super::key::Form;
 use crate::check::step::{Id, Step};
+use crate::install::wishes::Via;
 
 const MAIN: &str = "/etc/ssh/sshd_config";
 
@@ -133,7 +133,7 @@ fn files(main: &Path) -> Vec<PathBuf> {
 
 /// Judges it for a key of that form.
 #[must_use]
-pub fn judge(account: &str, form: Option<Form>, word: &Word) -> Vec<Step> {
+pub fn judge(account: &str, form: Option<Via>, word: &Word) -> Vec<Step> {
     let failed = |cause: String, remedy: String| Step::failed(Id::Sshd, "sshd", cause, remedy);
     let (settings, stale) = match word {
         Word::Unasked(why) => return vec![Step::skipped(Id::Sshd, "sshd", why)],
@@ -162,8 +162,8 @@ pub fn judge(account: &str, form: Option<Form>, word: &Word) -> Vec<Step> {
     }
     if steps.is_empty() {
         let way = form.map_or("logs in", |form| match form {
-            Form::Rexec => "runs the key's command",
-            Form::Rport | Form::Rsock => "may forward",
+            Via::Rexec => "runs the key's command",
+            Via::Rport | Via::Rsock => "may forward",
         });
         steps.push(Step::good(Id::Sshd, "sshd", format!("by sshd's effective values {account} {way}")));
     }
@@ -171,7 +171,7 @@ pub fn judge(account: &str, form: Option<Form>, word: &Word) -> Vec<Step> {
 }
 
 /// What keeps a tunnel of that form out: cause and remedy.
-fn refusal(account: &str, form: Option<Form>, settings: &Settings) -> Option<(String, String)> {
+fn refusal(account: &str, form: Option<Via>, settings: &Settings) -> Option<(String, String)> {
     let line = |key: &str, value: &str| (format!("{key} is {value} for {account}"), key.to_owned());
     let (allow, deny) = (settings.words("allowusers"), settings.words("denyusers"));
     if (!allow.is_empty() && !allow.iter().any(|user| matches(user, account)))
@@ -192,7 +192,7 @@ fn refusal(account: &str, form: Option<Form>, settings: &Settings) -> Option<(St
     let forwards = |key: &str| settings.is(key, &["yes", "local", "all"]);
     let value = |key: &str| settings.get(key).unwrap_or_default().to_owned();
     match form? {
-        Form::Rexec => forced.filter(|command| !command.contains("dial-stdio")).map(|command| {
+        Via::Rexec => forced.filter(|command| !command.contains("dial-stdio")).map(|command| {
             (
                 format!(
                     "sshd runs `{command}` for {account} whatever its key says (ForceCommand), so dial-stdio never runs"
@@ -200,25 +200,25 @@ fn refusal(account: &str, form: Option<Form>, settings: &Settings) -> Option<(St
                 "take ForceCommand out of its Match block, as in interlink-rexec.conf".to_owned(),
             )
         }),
-        Form::Rport | Form::Rsock if !settings.is("disableforwarding", &["no"]) => Some((
+        Via::Rport | Via::Rsock if !settings.is("disableforwarding", &["no"]) => Some((
             format!("DisableForwarding is yes for {account}, so its connections lead nowhere"),
             "use the Match block of interlink-rport.conf, or start ssh-tunnel with -rexec".to_owned(),
         )),
-        Form::Rport | Form::Rsock if !forwards("allowtcpforwarding") => Some((
+        Via::Rport | Via::Rsock if !forwards("allowtcpforwarding") => Some((
             format!(
                 "AllowTcpForwarding is {} for {account}, so its connections lead nowhere",
                 value("allowtcpforwarding")
             ),
             "set AllowTcpForwarding local in its Match block, or start ssh-tunnel with -rexec".to_owned(),
         )),
-        Form::Rsock if !forwards("allowstreamlocalforwarding") => Some((
+        Via::Rsock if !forwards("allowstreamlocalforwarding") => Some((
             format!(
                 "AllowStreamLocalForwarding is {} for {account}, so it reaches no socket",
                 value("allowstreamlocalforwarding")
             ),
             "set AllowStreamLocalForwarding local in its Match block, or start ssh-tunnel with -rexec".to_owned(),
         )),
-        Form::Rport | Form::Rsock => None,
+        Via::Rport | Via::Rsock => None,
     }
 }
 
@@ -240,13 +240,13 @@ mod tests {
     #[test]
     fn what_keeps_a_tunnel_out_is_named_with_the_line_to_change() {
         let cases = [
-            (Form::Rexec, "forcecommand /bin/false", "runs `/bin/false` for interlink", "take ForceCommand out"),
-            (Form::Rexec, "allowusers ada", "lets interlink not in", "add interlink to AllowUsers"),
-            (Form::Rexec, "denyusers interlink", "lets interlink not in", "DenyUsers"),
-            (Form::Rexec, "pubkeyauthentication no", "PubkeyAuthentication is no", "PubkeyAuthentication yes"),
-            (Form::Rport, "allowtcpforwarding no", "AllowTcpForwarding is no", "AllowTcpForwarding local"),
-            (Form::Rport, "disableforwarding yes", "DisableForwarding is yes", "interlink-rport.conf"),
-            (Form::Rsock, "allowstreamlocalforwarding no", "reaches no socket", "AllowStreamLocalForwarding local"),
+            (Via::Rexec, "forcecommand /bin/false", "runs `/bin/false` for interlink", "take ForceCommand out"),
+            (Via::Rexec, "allowusers ada", "lets interlink not in", "add interlink to AllowUsers"),
+            (Via::Rexec, "denyusers interlink", "lets interlink not in", "DenyUsers"),
+            (Via::Rexec, "pubkeyauthentication no", "PubkeyAuthentication is no", "PubkeyAuthentication yes"),
+            (Via::Rport, "allowtcpforwarding no", "AllowTcpForwarding is no", "AllowTcpForwarding local"),
+            (Via::Rport, "disableforwarding yes", "DisableForwarding is yes", "interlink-rport.conf"),
+            (Via::Rsock, "allowstreamlocalforwarding no", "reaches no socket", "AllowStreamLocalForwarding local"),
         ];
         for (form, text, cause, remedy) in cases {
             let steps = judge("interlink", Some(form), &word(text));
@@ -255,9 +255,9 @@ mod tests {
             assert!(fault.remedy.ends_with("run sshd -t, and reload sshd"), "{fault:?}");
         }
         for (form, text) in [
-            (Form::Rexec, "forcecommand none\ndisableforwarding yes\nallowtcpforwarding no"),
-            (Form::Rport, "forcecommand /bin/false\nallowtcpforwarding local\nallowusers ada interlink@10.0.0.1"),
-            (Form::Rsock, "allowtcpforwarding yes\nallowstreamlocalforwarding local"),
+            (Via::Rexec, "forcecommand none\ndisableforwarding yes\nallowtcpforwarding no"),
+            (Via::Rport, "forcecommand /bin/false\nallowtcpforwarding local\nallowusers ada interlink@10.0.0.1"),
+            (Via::Rsock, "allowtcpforwarding yes\nallowstreamlocalforwarding local"),
         ] {
             let steps = judge("interlink", Some(form), &word(text));
             assert!(matches!(steps[0].verdict, Verdict::Good(_)), "{steps:?}");
