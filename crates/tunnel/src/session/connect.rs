@@ -9,9 +9,11 @@ use std::time::Duration;
 use russh::client::{self, Handle};
 use russh::{Preferred, SshId, cipher, compression};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::acknowledge::Acknowledging;
 use super::dial::dial;
 use super::fault::Fault;
 use super::gatekeeper::{Broken, Gatekeeper, Incoming};
@@ -28,8 +30,8 @@ use crate::identity::Identity;
 
 /// What the server may send on one channel before we acknowledge: a link of 100 MB/s and 40 ms round-trip full.
 const WINDOW: u32 = 4 << 20;
-/// Taken from the server's connection at once: two packets.
-const READ: usize = 64 << 10;
+/// Taken from the server's connection at once: eight packets.
+const READ: usize = 256 << 10;
 /// The largest packet asked for; what OpenSSH uses.
 const PACKET: u32 = 32 << 10;
 /// Messages of one channel that may wait in the library. Ours are taken out at once, see [`crate::forward`]; where they
@@ -83,7 +85,7 @@ async fn first_line(server: &Server, limit: Duration) -> Result<(Cut, SocketAddr
     let broken = |err| Fault::tcp(server, Some(peer), &err);
     let stream = stream.into_std().map_err(broken)?;
     let link = Cut::new(stream.try_clone().map_err(broken)?);
-    Ok((link, peer, Box::new(tokio::net::TcpStream::from_std(stream).map_err(broken)?)))
+    Ok((link, peer, Box::new(Acknowledging(TcpStream::from_std(stream).map_err(broken)?))))
 }
 
 /// Shakes hands with the server at the other end of the line, and logs in.

@@ -12,6 +12,7 @@
 //! | [`fault`] | why there is none, in words |
 //! | [`step`] | how far an attempt came |
 //! | `connect`, `dial`, `gatekeeper` | one attempt: TCP, SSH, who the server is |
+//! | `acknowledge` | that connection, read by somebody who acknowledges at once |
 //! | `jump`, `login` | through other hosts on the way, and what is shown at each |
 //! | `ways` | what a session does for each forward |
 //! | `exec` | one command at the server that carries all connections |
@@ -20,6 +21,7 @@
 //! [`keep_up`] never gives up: whatever a person must mend can be mended while it runs, because the key and host key
 //! files are read again before every attempt.
 
+mod acknowledge;
 mod carried;
 pub mod conduit;
 mod connect;

@@ -61,12 +61,13 @@ impl Minder<'_> {
             () = removed.cancelled() => Over::Removed,
         };
         if matches!(over, Over::Removed) {
-            if self.route.forward.direction == Direction::Reverse {
-                self.live.listen_no_longer(&self.route.forward.remote).await;
-            }
+            // First, for another of this name may come while the server is asked.
             self.ways.send_modify(|ways| {
                 ways.remove(&self.route.forward.name);
             });
+            if self.route.forward.direction == Direction::Reverse {
+                self.live.listen_no_longer(&self.route.forward.remote).await;
+            }
         }
         over
     }
@@ -106,8 +107,8 @@ impl Minder<'_> {
                     let name = self.route.forward.name.clone();
                     self.route.unanswered.store(0, Ordering::Relaxed);
                     self.live.carries(&name, opener);
-                    let _held = Held { driver, route: Arc::clone(&self.route), live: Arc::clone(self.live) };
-                    let began = Instant::now();
+                    let held = Held { driver, route: Arc::clone(&self.route), live: Arc::clone(self.live) };
+                    let (began, driver) = (Instant::now(), held.driver.clone());
                     let watched = async {
                         let _ = try_out(self.settings, self.live, &self.route).await;
                         self.tell(Way::Open);
@@ -120,6 +121,8 @@ impl Minder<'_> {
                     if self.alone() {
                         return why;
                     }
+                    // One that hangs would stay at the server beside the next.
+                    driver.abort();
                     if began.elapsed() >= SETTLED {
                         backoff.reset();
                     }
