@@ -81,7 +81,10 @@ impl Images {
     }
 
     fn buildah(&self, subcommand: &str) -> Command {
-        let mut command = Command::new("buildah");
+        // it keeps a cache there, whatever it is told
+        let alone = "mount -t tmpfs none /var/lib && exec buildah \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "--", "bash", "-c", alone, "buildah"]);
         let at = |name: &str| self.dir.join(name).into_os_string();
         command.arg("--root").arg(at("store")).arg("--runroot").arg(at("run"));
         command.args(["--storage-driver", "vfs", subcommand]);
