@@ -39,10 +39,23 @@ async fn what_was_stopped_is_reported_as_stopped_and_stays_so_for_two_periods() 
         "✓ sshd            authorized key  /opt/interlink/.ssh/authorized_keys: the tunnel's key runs",
         "✓ sshd            effective sshd  by sshd's effective values interlink runs the key's command",
         "✓ chain           file modes      no program can change itself or its configuration",
+        "✓ chain           services        systemd has 6 units of ours",
     ] {
         assert!(far.contains(part), "no {part} in {far}");
     }
     assert!(far.ends_with("every hop works\n") && !far.contains("  ! "), "{far}");
+
+    // A line that the guide has: it shows only when something is restarted.
+    let guides = "/run/systemd/system/interlink-api.service.d/guide.conf";
+    machine.write(guides, "[Unit]\nRequires=interlink-tunnel.service\n", 0o644);
+    machine.systemctl(["daemon-reload"]).await;
+    let said = machine.run(check).await;
+    assert!(
+        said.contains("by the units of interlink-api (Requires=interlink-tunnel.service) a kill or restart"),
+        "{said}"
+    );
+    machine.run(["rm", guides]).await;
+    machine.systemctl(["daemon-reload"]).await;
 
     // What the services may change, they could be made to run.
     machine.run(["chown", "interlink:", "/opt/interlink/config"]).await;

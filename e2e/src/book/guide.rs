@@ -49,10 +49,7 @@ pub const COMMANDS: [Asked; 27] = [
     local("sudo systemctl restart interlink-tunnel", Does::Works(&[])),
     local("sudo systemctl stop interlink-virtual-kubelet interlink-api interlink-tunnel", Does::Works(&[])),
     local("sudo systemctl start interlink-tunnel interlink-api interlink-virtual-kubelet", Does::Works(&[])),
-    local(
-        "sudo systemctl list-dependencies interlink-virtual-kubelet",
-        Does::Works(&["interlink-api.service", "interlink-tunnel.service"]),
-    ),
+    local("sudo systemctl list-dependencies interlink-virtual-kubelet", Does::Works(&["interlink-api.service"])),
     as_here(
         "/opt/interlink/bin/tunneled-health-check.sh",
         // what was just started needs a moment to find the other end
