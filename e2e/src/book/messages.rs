@@ -61,15 +61,20 @@ fn compared(page: &Page, said: &BTreeMap<String, String>, literals: &[String]) -
     let left_out = left_out(&page.text);
     let missing = said.iter().filter(|(text, _)| !named.contains(&text.as_str()) && !left_out.contains(&text.as_str()));
     let missing = missing.map(|(text, path)| {
-        format!("{name} has no entry for {text:?} of crates/{path}: say what it means and what to do")
+        format!("{name} has no entry for {} of crates/{path}: say what it means and what to do", code(text))
     });
     let there = |text: &str| literals.iter().any(|literal| literal.trim() == text);
     let gone = named.iter().chain(&left_out).filter(|text| !there(text));
     let gone =
-        gone.map(|text| format!("{name} has {text:?}, which the source no longer has: correct it, or remove it"));
+        gone.map(|text| format!("{name} has {}, which the source no longer has: correct it, or remove it", code(text)));
     let bare = entries.iter().filter(|entry| !entry.explained);
     let bare = bare.map(|entry| format!("{name} does not say what {:?} means", entry.texts));
     missing.chain(gone).chain(bare).collect()
+}
+
+/// As a page has it.
+fn code(text: &str) -> String {
+    if text.contains('`') { format!("`` {text} ``") } else { format!("`{text}`") }
 }
 
 /// The items that begin with code.
@@ -127,7 +132,7 @@ mod tests {
         let bare = r#"p.md does not say what ["nobody says what"] means"#;
         assert_eq!(of(&["the first … text", "left out"], &all), [bare]);
         let found = of(&["a new one here"], &all[1..]);
-        assert!(found[0].contains(r#"no entry for "a new one here" of crates/x.rs"#), "{found:?}");
-        assert!(found[1].contains(r#""the first … text", which the source no longer has"#), "{found:?}");
+        assert!(found[0].contains("no entry for `a new one here` of crates/x.rs"), "{found:?}");
+        assert!(found[1].contains("`the first … text`, which the source no longer has"), "{found:?}");
     }
 }
