@@ -74,8 +74,9 @@ pub async fn machine(mut options: systemd::Options, port: u16) -> Machine {
 
 /// Every file and directory that an installation could have touched, with mode, owner and content.
 pub async fn everything(machine: &Machine) -> String {
-    let script = "find /opt /etc /var/lib/interlink /var/log/interlink /run/interlink -path /etc/machine-id -prune -o -printf '%p %M %u %g %l\\n' 2>/dev/null | sort; \
-                  find /opt /etc -type f ! -path '/etc/*-' -exec sha256sum {} + 2>/dev/null | sort; \
+    let script = "find /opt -maxdepth 1; \
+                  find /opt/interlink* /etc /var/lib/interlink /var/log/interlink /run/interlink -path /etc/machine-id -prune -o -printf '%p %M %u %g %l\\n' 2>/dev/null | sort; \
+                  find /opt/interlink* /etc -type f ! -path '/etc/*-' -exec sha256sum {} + 2>/dev/null | sort; \
                   systemctl list-unit-files --no-legend 'interlink*' || true";
     machine.run(["sh", "-c", script]).await
 }

@@ -16,6 +16,10 @@ use crate::install::cluster::{Cluster, contains, kubeconfig};
 pub const NAMESPACE: &str = "interlink";
 /// The token controller fills a Secret within a moment.
 const TOKEN: Duration = Duration::from_secs(30);
+/// The cluster empties a Namespace before it deletes it, which an earlier `uninstall` need not have waited for.
+const GOING: Duration = Duration::from_secs(60);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// One object in the cluster.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +36,28 @@ impl Object {
     fn word(&self, key: &str) -> &str {
         self.body[key].as_str().unwrap_or_default()
     }
+
+    /// Waits while one of that name is being deleted: nothing can be made in it, and it takes all with it.
+    async fn gone_if_going(&self, cluster: &Cluster) -> Result<(), String> {
+        let deadline = tokio::time::Instant::now() + GOING;
+        while cluster.get(&self.path).await?.is_some_and(|there| going(&there)) {
+            if tokio::time::Instant::now() >= deadline {
+                return Err(format!(
+                    "the cluster has been deleting the one from before for {} s: see what holds it with kubectl get \
+                     --raw {}, and run this again when it is gone",
+                    GOING.as_secs(),
+                    self.path
+                ));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+}
+
+/// Whether it is being deleted.
+fn going(object: &Value) -> bool {
+    object["metadata"]["deletionTimestamp"].is_string()
 }
 
 /// The objects of the virtual kubelet of that node, in the order in which they are made.
@@ -98,13 +124,16 @@ impl Step for Object {
         let there = Cluster::open(&self.kubeconfig).await?.get(&self.path).await?;
         Ok(match there {
             None => Seen::Missing(vec![format!("+ {}", self.body)]),
+            Some(there) if going(&there) => Seen::Missing(vec![format!("+ {}", self.body)]),
             Some(there) if contains(&there, &self.body) => Seen::AsWanted,
             Some(_) => Seen::Differs(vec![format!("+ {}", self.body)]),
         })
     }
 
     async fn make(&self, _: &mut Site) -> Result<(), String> {
-        Cluster::open(&self.kubeconfig).await?.apply(&self.path, &self.body).await
+        let cluster = Cluster::open(&self.kubeconfig).await?;
+        self.gone_if_going(&cluster).await?;
+        cluster.apply(&self.path, &self.body).await
     }
 
     async fn undo(&self, site: &mut Site) -> Result<bool, String> {
@@ -154,7 +183,7 @@ impl Login {
             if tokio::time::Instant::now() >= deadline {
                 return Ok(None);
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }
