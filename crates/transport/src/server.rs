@@ -10,9 +10,9 @@ use axum::response::IntoResponse;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::listener::Listener;
@@ -29,13 +29,16 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(150);
 /// How many connections are served at once; more wait in the backlog. Log followers hold one each.
 const CONNECTIONS: usize = 16_384;
 
+/// How long, after the shutdown, a client that has just been taken in may take to say what it wants.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
 /// Serves `router` on `listener` until `shutdown`; then finishes what is in hand for at most `drain`.
 ///
 /// Every request carries its [`Peer`] as an extension. On loopback TCP another user's request gets 403.
 /// Handlers take bodies as bytes; above [`BODY_LIMIT`] they get 413.
 pub async fn serve(listener: Listener, router: Router, shutdown: CancellationToken, drain: Duration) {
     let router = router.layer(DefaultBodyLimit::max(BODY_LIMIT));
-    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
     let slots = std::sync::Arc::new(Semaphore::new(CONNECTIONS));
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -49,11 +52,24 @@ pub async fn serve(listener: Listener, router: Router, shutdown: CancellationTok
             () = shutdown.cancelled() => break,
         };
         let router = router.clone();
-        let service = hyper::service::service_fn(move |request| answer(router.clone(), peer, request));
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
+        let (shutdown, asked) = (shutdown.clone(), CancellationToken::new());
+        let first = asked.clone();
+        let service = hyper::service::service_fn(move |request| {
+            asked.cancel();
+            answer(router.clone(), peer, request)
+        });
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        connections.spawn(async move {
+            let mut connection = std::pin::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = time_to_end(&shutdown, &first) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
             // A client that goes away in the middle is its own business.
-            if let Err(error) = connection.await {
+            if let Err(error) = ended {
                 tracing::debug!(err = %error, "connection ended");
             }
             drop(slot);
@@ -61,9 +77,17 @@ pub async fn serve(listener: Listener, router: Router, shutdown: CancellationTok
     }
     // New clients are refused from here on, and the socket's file is gone.
     drop(listener);
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+    connections.close();
+    if tokio::time::timeout(drain, connections.wait()).await.is_err() {
         tracing::warn!(seconds = drain.as_secs(), "requests were still running after the drain time; closing them");
     }
+}
+
+/// After the shutdown hyper hangs up on a client of which it has read nothing, though its request may be on its way.
+async fn time_to_end(shutdown: &CancellationToken, asked: &CancellationToken) {
+    shutdown.cancelled().await;
+    // Whoever has not asked by then does not want anything yet.
+    let _ = tokio::time::timeout(FIRST_REQUEST, asked.cancelled()).await;
 }
 
 async fn answer(router: Router, peer: Peer, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {

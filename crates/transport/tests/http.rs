@@ -230,3 +230,23 @@ async fn an_idle_connection_outlasts_the_patience_of_every_known_client() {
         tokio::time::sleep(Duration::from_secs(120)).await;
     }
 }
+
+#[tokio::test]
+async fn a_client_that_was_taken_in_is_answered_even_if_it_asks_after_the_shutdown() {
+    let server = served(echo()).await;
+    let socket = server.endpoint.socket().unwrap();
+    let mut early = tokio::net::UnixStream::connect(socket).await.unwrap();
+    // A later one is served, so the earlier one has been taken in.
+    let later = Client::new(server.endpoint.clone()).send(Call::new(Method::GET, "/echo", "1")).await.unwrap();
+    assert_eq!(later.status, 200);
+    server.shutdown.cancel();
+    while tokio::net::UnixStream::connect(socket).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let question = b"GET /echo HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx";
+    early.write_all(question).await.unwrap();
+    let mut said = String::new();
+    early.read_to_string(&mut said).await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 200") && said.ends_with('x'), "{said}");
+    server.task.await.unwrap();
+}
