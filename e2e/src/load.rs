@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Between an answer and the next question.
 const PAUSE: Duration = Duration::from_millis(25);
 /// Answers after which a client counts as served again.
-const OFTEN: usize = 10;
+const OFTEN: usize = 5;
 
 /// What is asked, and of whom.
 pub struct Question {

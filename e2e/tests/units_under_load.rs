@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use interlink_e2e::deployed::health::{HEALTH, next_report, programs, reports};
 use interlink_e2e::deployed::logs::numbered;
@@ -81,11 +81,7 @@ struct Scene<'a> {
 impl Scene<'_> {
     /// Does it, waits until the chain answers again without help, and compares. `changes`: whose process is another then.
     async fn step(&self, what: &str, of: usize, deed: Deed, changes: bool, work: impl Future<Output = ()>) {
-        let (what, begun) = (format!("{what} of {}", UNITS[of]), Instant::now());
-        self.all_go_on().await;
-        for client in self.clients {
-            drop(client.take());
-        }
+        let what = format!("{what} of {}", UNITS[of]);
         let before = self.deployed.pids().await;
         work.await;
         self.deployed.answers().await;
@@ -96,7 +92,6 @@ impl Scene<'_> {
                 self.blame(format!("{what}: {name}: {before:?} {after:?}"));
             }
         }
-        eprintln!("{what}: {:.1} s", begun.elapsed().as_secs_f32());
         for client in self.clients {
             let seen = client.take();
             let hops = CLIENTS[client.number() / EACH].2;
@@ -153,7 +148,7 @@ async fn is_stopped(machine: &Machine, unit: &str) {
     assert!(!jobs.contains(&format!("{unit}.service")), "after the stop of {unit}: {jobs}");
 }
 
-/// Everything that is done to one service.
+/// Everything that is done to one service by itself.
 async fn all_of_it(scene: &Scene<'_>, unit: usize) {
     let (deployed, name) = (scene.deployed, UNITS[unit]);
     let machine = &deployed.machine;
@@ -268,6 +263,7 @@ async fn nobody_is_refused_and_each_pod_runs_once_whatever_is_done_to_one_servic
     let (clients, stop) = (clients(machine), CancellationToken::new());
     let scene = Scene { deployed: &deployed, kubectl: cluster.kubectl(), clients: &clients, wrong: Mutex::default() };
     let deeds = async {
+        scene.all_go_on().await;
         for unit in 0..UNITS.len() {
             all_of_it(&scene, unit).await;
             if unit > 0 {

@@ -166,11 +166,9 @@ impl Deployed {
     /// # Panics
     /// When systemd does not answer.
     pub async fn pids(&self) -> [String; 4] {
-        let mut pids = UNITS.map(str::to_owned);
-        for pid in &mut pids {
-            *pid = self.machine.show(pid, "MainPID").await;
-        }
-        pids
+        let shown = self.machine.systemctl(["show", "--value", "-p", "MainPID"].into_iter().chain(UNITS)).await;
+        let pids: Vec<String> = shown.split_whitespace().map(str::to_owned).collect();
+        pids.try_into().unwrap_or_else(|shown| panic!("{shown:?}"))
     }
 }
 
