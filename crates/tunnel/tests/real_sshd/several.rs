@@ -389,3 +389,54 @@ async fn a_check_tries_every_forward_and_names_the_one_that_fails() {
     assert!(said.contains("FAIL  service        bad: nothing listens at localhost:1"), "{said}");
     assert!(said.contains(&format!("good: localhost:{}", echo.flag.split_once('=').unwrap().1)), "{said}");
 }
+
+#[tokio::test]
+async fn a_command_among_several_that_hangs_is_ended_before_another_is_started() {
+    let (site, dir) = (Site::new().await, TestDir::new());
+    let echo = Service::unix(dir.join("far.sock"), Habit::Echo);
+    let (pids, far) = (dir.join("pids"), dir.join("far.sock"));
+    let command = format!("echo $$ >> {}; exec {} {}", pids.display(), far_end().display(), far.display());
+    let tunnel = start(&site, "connect-timeout: 1s\n", |here| {
+        vec![entry(here, "plain", &echo.flag), entry(here, "command", &format!("-rexec={command}"))]
+    });
+    let carried = async |n: usize| {
+        wait::until("the command to carry", SOON, async || match ask_at(&tunnel, "command", "hello").await {
+            answer if answer == "hello" && std::fs::read_to_string(&pids).unwrap().lines().count() == n => Ok(()),
+            answer => Err(answer),
+        })
+        .await;
+    };
+    carried(1).await;
+    let hung = std::fs::read_to_string(&pids).unwrap().trim().parse::<u32>().unwrap();
+    leftovers::signal(&[hung].into(), Signal::SIGSTOP);
+    carried(2).await;
+    // It learns that nobody is there any more as soon as it can.
+    leftovers::signal(&[hung].into(), Signal::SIGCONT);
+    wait::until("the command that hung to end", SOON, async || {
+        if Path::new("/proc").join(hung.to_string()).exists() { Err("it runs") } else { Ok(()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reverse_forward_that_leads_elsewhere_after_a_reload_is_told_as_up() {
+    let (site, port) = (Site::new().await, free_port());
+    let (one, other) = (Service::tcp(Habit::Echo).await, Service::tcp(Habit::Echo).await);
+    let back = |service: &Service| {
+        let local = service.flag.split_once('=').unwrap().1;
+        format!("  - {{name: back, lsock: 'localhost:{local}', rport: {port}, reverse: true}}\n")
+    };
+    let tunnel = start(&site, "", |here| vec![entry(here, "plain", &one.flag), back(&one)]);
+    let both = |s: &ProgramState| ["plain", "back"].iter().all(|name| forward(s, name)["state"] == "up");
+    tunnel.becomes("both to be up", both).await;
+    write(&tunnel.dir, "", &[entry(tunnel.dir.path(), "plain", &one.flag), back(&other)]);
+    tunnel.daemon.signal(Signal::SIGHUP);
+    said(&tunnel, "configuration read again").await;
+    let leads = other.flag.split_once('=').unwrap().1.to_owned();
+    tunnel
+        .becomes("both to be up again", |s| {
+            both(s) && forward(s, "back")["forwardsTo"].as_str().is_some_and(|to| to.contains(&leads))
+        })
+        .await;
+    assert_eq!(ask(TcpStream::connect(("127.0.0.1", port)).await.unwrap(), "hello").await, "hello");
+}

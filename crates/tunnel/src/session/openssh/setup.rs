@@ -78,8 +78,13 @@ pub(super) fn arguments(
     let mut args: Vec<OsString> = vec!["-F".into(), config.into(), "-T".into(), "-S".into(), "none".into()];
     let mut option = |text: &str| args.extend(["-o".into(), text.into()]);
     match &forward.remote {
-        // What the command says must be told from what ssh says.
-        Remote::Command(_) => option("LogLevel=VERBOSE"),
+        Remote::Command(_) => {
+            // What a user's configuration forwards for this host, whose ports their own ssh may have. It would clear ours,
+            // too, where we have one.
+            option("ClearAllForwardings=yes");
+            // What the command says must be told from what ssh says.
+            option("LogLevel=VERBOSE");
+        }
         Remote::Port(_) | Remote::Socket(_) => {
             option("LogLevel=DEBUG2");
             option("ExitOnForwardFailure=yes");
@@ -150,7 +155,8 @@ mod tests {
         assert!(reverse.ends_with("-R localhost:4000:/r/1.sock -- cluster"), "{reverse}");
         let command = called(&["-rexec=plugin dial-stdio"]);
         assert!(command.ends_with("LogLevel=VERBOSE -- cluster plugin dial-stdio"), "{command}");
-        assert!(!command.contains("-N"), "{command}");
+        assert!(!command.contains("-N") && command.contains("ClearAllForwardings=yes"), "{command}");
+        assert!(!bare.contains("ClearAllForwardings"), "{bare}");
     }
 
     #[test]
