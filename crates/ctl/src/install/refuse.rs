@@ -84,6 +84,14 @@ fn remote(wishes: &Wishes, facts: &Facts, place: &Place, verdict: &mut Verdict) 
     if !jobs.is_absolute() {
         verdict.refused.push(format!("--jobs {} is not an absolute path", jobs.display()));
     }
+    // what systemd takes apart in ReadWritePaths=, and YAML in quotes
+    let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"\"'\\%$".contains(c);
+    if !jobs.to_string_lossy().chars().all(plain) {
+        verdict.refused.push(format!(
+            "--jobs {:?} can't be written into a unit: name a directory without blanks, quotes, backslashes, % and $",
+            jobs.display().to_string()
+        ));
+    }
     if let Some(key) = wishes.public_key.as_ref().filter(|key| !is_public_key(key)) {
         // not all of it: it may be a private one
         let begins: String = key.chars().take(24).collect();
@@ -216,7 +224,7 @@ mod tests {
     #[test]
     fn each_reason_is_one_sentence_with_its_remedy() {
         type Change = fn(&mut Facts, &mut Wishes);
-        let cases: [(Role, Change, &str); 18] = [
+        let cases: [(Role, Change, &str); 19] = [
             (Role::Local, |f, _| f.root = false, "put sudo before it"),
             (Role::Local, |f, _| f.systemd = false, "--user"),
             (Role::Local, |f, _| f.missing.push("/x/interlink".into()), "--bin-dir"),
@@ -231,6 +239,7 @@ mod tests {
             (Role::Local, |_, w| w.nodename = Some("My Node".into()), "is no name for a node"),
             (Role::Local, |f, _| f.operators_kubeconfig = None, "--kubeconfig"),
             (Role::Remote, |_, w| w.jobs = Some("jobs".into()), "--jobs jobs is not an absolute path"),
+            (Role::Remote, |_, w| w.jobs = Some("/shared/my jobs".into()), "without blanks"),
             (Role::Remote, |_, w| w.public_key = Some("AAAA".into()), "is no public key"),
             // a line of ssh-keyscan, whose second word every other ed25519 key has, too
             (Role::Remote, |_, w| w.public_key = Some(format!("hpc {KEY}")), "is no public key"),
