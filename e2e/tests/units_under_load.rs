@@ -119,16 +119,21 @@ impl Scene<'_> {
         }
     }
 
-    /// While it is done, the cluster asks the node's port, and once more afterwards: it gets each answer.
-    async fn port_answers(&self, work: impl Future<Output = ()>) {
+    /// While it is done to a service that the node's port belongs to, nobody listens there for a moment; while it is done
+    /// to another, the cluster asks all the while and gets each answer. It gets one afterwards, too.
+    async fn port_answers(&self, unit: usize, work: impl Future<Output = ()>) {
+        let path = format!("/api/v1/nodes/{NODE}/proxy/healthz");
+        let ask = async || assert_eq!(self.kubectl.ok(["get", "--raw", &path]).await, "ok");
+        if unit == KUBELET {
+            work.await;
+            return ask().await;
+        }
         let done = CancellationToken::new();
         let asking = async {
-            let mut last = false;
-            while !last {
-                last = done.is_cancelled();
-                let path = format!("/api/v1/nodes/{NODE}/proxy/healthz");
-                assert_eq!(self.kubectl.ok(["get", "--raw", &path]).await, "ok");
+            while !done.is_cancelled() {
+                ask().await;
             }
+            ask().await;
         };
         tokio::join!(asking, async {
             work.await;
@@ -153,7 +158,7 @@ async fn all_of_it(scene: &Scene<'_>, unit: usize) {
     let (deployed, name) = (scene.deployed, UNITS[unit]);
     let machine = &deployed.machine;
     let restart = async { drop(machine.systemctl(["restart", name]).await) };
-    scene.step("restart", unit, Deed::Gently, true, scene.port_answers(restart)).await;
+    scene.step("restart", unit, Deed::Gently, true, scene.port_answers(unit, restart)).await;
     let kill = async {
         let restarts: u32 = machine.show(name, "NRestarts").await.parse().unwrap();
         machine.run(["kill", "-9", &machine.show(name, "MainPID").await]).await;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use interlink_daemon::{Failure, notify, paths, sockets};
-use interlink_transport::Endpoint;
+use interlink_daemon::{Failure, notify, paths};
+use interlink_transport::{Endpoint, Listener};
 use interlink_wire::HopStatus;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -129,7 +129,9 @@ async fn kubelet_api(
     };
     let tls = Arc::new(Tls::new(serving, config.client_ca_file.clone()).map_err(Failure::config)?);
     let (host, port) = config.listen.clone();
-    let listener = sockets::listen(&Endpoint::Tcp { host, port }, "kubelet")
+    // Not kept by the service manager over a restart: an earlier version does not know that it could be, and on the way
+    // back to it the port would be taken.
+    let listener = Listener::bind(&Endpoint::Tcp { host, port })
         .await
         .map_err(|e| Failure::config(format!("KUBELET_URL and KUBELET_PORT: {e}")))?;
     let access = Access::new(Some(Arc::new(SubjectAccessReviews::new(client.clone(), &config.node))));
